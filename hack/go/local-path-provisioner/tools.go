@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools names the commands that the lab builds, so that go.sum pins all that they need.
+package tools
+
+import (
+	_ "github.com/rancher/local-path-provisioner"
+)
