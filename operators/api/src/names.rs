@@ -1,0 +1,41 @@
+//! Names, labels and annotations that every part of the system agrees on.
+
+/// API group of all our kinds.
+pub const GROUP: &str = "kubeonkube.io";
+/// Field manager of the cluster operator's server-side apply.
+pub const FIELD_MANAGER: &str = "kubeonkube.io/cluster-operator";
+/// Finalizer by which the cluster operator sees a Cluster's deletion through.
+pub const CLEANUP_FINALIZER: &str = "clusters.kubeonkube.io/cleanup";
+
+/// Label: name of the Cluster that an object belongs to.
+pub const CLUSTER_LABEL: &str = "kubeonkube.io/cluster";
+/// Label: which component an object belongs to, for example `etcd` or `kube-apiserver`.
+pub const COMPONENT_LABEL: &str = "kubeonkube.io/component";
+/// Label: name of one etcd member, on its Pod, claim and Service.
+pub const MEMBER_LABEL: &str = "kubeonkube.io/member";
+/// Label: name of the extension that an object was rendered for.
+pub const EXTENSION_LABEL: &str = "kubeonkube.io/extension";
+/// Label: who keeps the object converged.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY_LABEL`] on everything that we write.
+pub const MANAGED_BY: &str = "kube-on-kube";
+
+/// Annotation: digest of what we last applied, so that a removed field is seen too.
+pub const APPLIED_HASH: &str = "kubeonkube.io/applied-hash";
+/// Annotation of pod templates: digest of every Secret and ConfigMap that the pod reads.
+pub const INPUTS_HASH: &str = "kubeonkube.io/inputs-hash";
+
+/// Namespace in the meta cluster that holds the control plane of Cluster `name`.
+pub fn cluster_namespace(name: &str) -> String {
+    format!("cluster-{name}")
+}
+
+/// Name of the etcd member with ordinal `ordinal`: also of its Pod, claim and Service.
+pub fn etcd_member(ordinal: u8) -> String {
+    format!("etcd-{ordinal}")
+}
+
+/// Name of the Secret with the kubeconfig of the extra user `user`.
+pub fn user_secret(user: &str) -> String {
+    format!("user-{user}-kubeconfig")
+}
