@@ -1,0 +1,204 @@
+//! Extensions: templates rendered to objects that are kept in the business cluster, or beside its control plane.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use kok_api::cluster::{ClusterSpec, Extension, ExtensionPlacement};
+use kok_api::names;
+use kok_render::builtin::{self, ExtensionSource};
+use kok_render::{RenderError, Template};
+use serde_json::{Map, Value, json};
+
+use super::Action;
+use super::endpoint::Endpoints;
+use super::manifests::owner_reference;
+use super::view::ClusterView;
+use crate::kind::{BUSINESS, META_EXTENSION, apply_rank};
+use crate::network::nth_address;
+use crate::object::{Live, Manifest, ObjectKey, Refused};
+
+/// Name under which the objects are kept that every business cluster gets.
+pub const BOOTSTRAP: &str = "bootstrap";
+
+/// Why an extension gave no objects.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtensionError {
+    /// Its template does not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// Its template names something that it may not.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The ConfigMap is not there.
+    #[error("ConfigMap {name:?} is not in namespace {namespace}: create it there, with template files as keys that end in .yaml.j2")]
+    NoConfigMap {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The operator's namespace.
+        namespace: String,
+    },
+    /// The ConfigMap has no template.
+    #[error("ConfigMap {0:?} has no key that ends in .yaml.j2")]
+    NoTemplate(String),
+    /// Two documents are the same object.
+    #[error("the template gives {0} twice")]
+    Twice(ObjectKey),
+}
+
+/// The objects of one extension of a spec.
+///
+/// # Errors
+/// When the template is missing, does not render, or names something that it may not.
+pub fn render(
+    spec: &ClusterSpec,
+    extension: &Extension,
+    view: &ClusterView,
+) -> Result<Vec<Manifest>, ExtensionError> {
+    let source = match (&extension.template.builtin, &extension.template.config_map) {
+        (Some(template), _) => builtin::extension(*template),
+        (None, Some(name)) => from_config_map(name, view)?,
+        (None, None) => return Err(ExtensionError::NoTemplate(extension.name.clone())),
+    };
+    from_source(spec, &source, extension, view)
+}
+
+/// The objects that every business cluster gets, so that nodes can join by standard means.
+///
+/// # Errors
+/// Only by a defect of the shipped templates.
+pub fn render_bootstrap(spec: &ClusterSpec, view: &ClusterView) -> Result<Vec<Manifest>, ExtensionError> {
+    let extension = Extension {
+        name: BOOTSTRAP.into(),
+        version: spec.version.clone(),
+        template: kok_api::cluster::TemplateRef { builtin: None, config_map: None },
+        values: Map::new(),
+        placement: ExtensionPlacement::Business,
+    };
+    from_source(spec, &builtin::bootstrap(), &extension, view)
+}
+
+fn from_config_map(name: &str, view: &ClusterView) -> Result<ExtensionSource, ExtensionError> {
+    let Some(files) = view.templates.get(name).and_then(Option::as_ref) else {
+        return Err(ExtensionError::NoConfigMap { name: name.into(), namespace: view.operator.namespace.clone() });
+    };
+    let templates: Vec<Template> = files
+        .iter()
+        .filter(|(file, _)| file.ends_with(".yaml.j2"))
+        .map(|(file, text)| Template::new(format!("{name}/{file}"), text.clone()))
+        .collect();
+    if templates.is_empty() {
+        return Err(ExtensionError::NoTemplate(name.into()));
+    }
+    Ok(ExtensionSource { defaults: files.get("defaults.yaml").cloned().unwrap_or_default(), templates })
+}
+
+fn from_source(
+    spec: &ClusterSpec,
+    source: &ExtensionSource,
+    extension: &Extension,
+    view: &ClusterView,
+) -> Result<Vec<Manifest>, ExtensionError> {
+    let context = context(spec, source, extension, view)?;
+    let meta = extension.placement == ExtensionPlacement::Meta;
+    let (allowed, namespace) =
+        if meta { (META_EXTENSION, view.namespace_name()) } else { (BUSINESS, "kube-system".to_owned()) };
+    let labels = BTreeMap::from([
+        (names::MANAGED_BY_LABEL, names::MANAGED_BY),
+        (names::CLUSTER_LABEL, view.name()),
+        (names::EXTENSION_LABEL, extension.name.as_str()),
+    ]);
+    let mut manifests: BTreeMap<ObjectKey, Manifest> = BTreeMap::new();
+    for template in &source.templates {
+        for document in kok_render::objects(template, &context)? {
+            let mut manifest = Manifest::of(document, allowed, &namespace)?;
+            if meta {
+                confine(&manifest, &namespace)?;
+                manifest.own(&owner_reference(view));
+            }
+            manifest.label(&labels);
+            let hash = manifest.hash();
+            let manifest = manifest.sealed(&hash);
+            if let Some(twice) = manifests.insert(manifest.key.clone(), manifest) {
+                return Err(ExtensionError::Twice(twice.key));
+            }
+        }
+    }
+    let mut manifests: Vec<Manifest> = manifests.into_values().collect();
+    manifests.sort_by_key(|manifest| apply_rank(&manifest.key.kind));
+    Ok(manifests)
+}
+
+/// In the meta cluster an extension stays in its Cluster's namespace.
+fn confine(manifest: &Manifest, namespace: &str) -> Result<(), Refused> {
+    match &manifest.key.namespace {
+        Some(named) if named != namespace => Err(Refused::Namespace {
+            kind: manifest.key.kind.kind.into(),
+            name: manifest.key.name.clone(),
+            namespace: named.clone(),
+            allowed: namespace.into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn context(
+    spec: &ClusterSpec,
+    source: &ExtensionSource,
+    extension: &Extension,
+    view: &ClusterView,
+) -> Result<Value, RenderError> {
+    let ends = Endpoints::of(spec, view);
+    let mut values =
+        if source.defaults.trim().is_empty() { Map::new() } else { kok_render::yaml_map("defaults.yaml", &source.defaults)? };
+    values.extend(extension.values.clone());
+    let address: Option<IpAddr> = ends.external_host.parse().ok().or(ends.assigned);
+    Ok(json!({
+        "cluster": {
+            "name": view.name(),
+            "version": spec.version,
+            "podCIDR": spec.network.pod_cidr,
+            "serviceCIDR": spec.network.service_cidr,
+            "dnsDomain": spec.network.dns_domain,
+            "dnsServiceIP": nth_address(&spec.network.service_cidr, 10).map(|address| address.to_string()),
+            "endpoint": {
+                "host": ends.external_host,
+                "port": ends.port,
+                "url": ends.external_url,
+                "isIP": address.is_some(),
+                "addressType": if address.is_some_and(|address| address.is_ipv6()) { "IPv6" } else { "IPv4" },
+            },
+            "caPEM": view.ca_pem.clone().unwrap_or_default(),
+        },
+        "extension": {"name": extension.name, "version": extension.version},
+        "images": {"repository": view.operator.image_repository},
+        "values": values,
+    }))
+}
+
+/// What to do so that the business cluster holds `wanted` and nothing of ours beyond it.
+///
+/// Objects of an extension in `keep` are left alone: its template does not render just now.
+pub fn converge_business(
+    wanted: &[Manifest],
+    live: &BTreeMap<ObjectKey, Live>,
+    keep: &[String],
+) -> Vec<Action> {
+    let mut actions: Vec<Action> = wanted
+        .iter()
+        .filter(|manifest| live.get(&manifest.key).is_none_or(|live| !manifest.agrees_with(live)))
+        .map(|manifest| Action::ApplyBusiness(manifest.clone()))
+        .collect();
+    for (key, object) in live {
+        let kept = object
+            .label(names::EXTENSION_LABEL)
+            .is_none_or(|extension| keep.iter().any(|kept| kept == extension));
+        if !kept && !object.deleting && !wanted.iter().any(|manifest| &manifest.key == key) {
+            actions.push(Action::DeleteBusiness {
+                key: key.clone(),
+                uid: object.uid.clone(),
+                reason: "no template gives it any more".into(),
+            });
+        }
+    }
+    actions
+}

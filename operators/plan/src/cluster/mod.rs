@@ -1,0 +1,456 @@
+//! The plan of one Cluster: observe (a [`view::ClusterView`]) -> validate -> plan -> status, all pure.
+
+pub mod endpoint;
+pub mod etcd;
+pub mod extensions;
+pub mod flags;
+pub mod lint;
+pub mod manifests;
+pub mod secrets;
+pub mod status;
+pub mod validate;
+pub mod view;
+
+use kok_api::cluster::{ClusterSpec, ClusterStatus, ExtensionPlacement};
+use kok_api::names;
+use serde::Serialize;
+use serde_json::json;
+
+use self::manifests::{APISERVER, CONTROLLER_MANAGER, ComponentPlan, ManifestError, Renderer, SCHEDULER};
+use self::secrets::{Mint, SecretsPlan};
+use self::view::ClusterView;
+use crate::kind::{CLAIM, CONFIG_MAP, DEPLOYMENT, POD, SECRET};
+use crate::object::{Live, Manifest, ObjectKey};
+use crate::{Gate, Observed};
+
+/// Name of the ConfigMap that keeps the last valid spec.
+pub const ACCEPTED_SPEC: &str = "accepted-spec";
+
+/// One effect. The executor carries it out as it stands and chooses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Action {
+    /// Put our finalizer on the Cluster.
+    AddFinalizer,
+    /// Take it off again: nothing of the Cluster is left.
+    RemoveFinalizer,
+    /// Create an object that must not exist yet.
+    Create(Manifest),
+    /// Server-side apply.
+    Apply(Manifest),
+    /// Make a Secret: draws keys and signs.
+    Mint(Mint),
+    /// Delete exactly this object.
+    Delete {
+        /// Which object.
+        key: ObjectKey,
+        /// Precondition.
+        uid: String,
+        /// Precondition: it was not changed since it was seen.
+        resource_version: String,
+        /// Why.
+        reason: String,
+    },
+    /// Server-side apply in the business cluster.
+    ApplyBusiness(Manifest),
+    /// Delete exactly this object of the business cluster.
+    DeleteBusiness {
+        /// Which object.
+        key: ObjectKey,
+        /// Precondition.
+        uid: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Action {
+    fn delete(manifest: &Manifest, live: &Live, reason: &str) -> Self {
+        Self::Delete {
+            key: manifest.key.clone(),
+            uid: live.uid.clone(),
+            resource_version: live.resource_version.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The action's name, for metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AddFinalizer => "AddFinalizer",
+            Self::RemoveFinalizer => "RemoveFinalizer",
+            Self::Create(_) => "Create",
+            Self::Apply(_) => "Apply",
+            Self::Mint(_) => "Mint",
+            Self::Delete { .. } => "Delete",
+            Self::ApplyBusiness(_) => "ApplyBusiness",
+            Self::DeleteBusiness { .. } => "DeleteBusiness",
+        }
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AddFinalizer | Self::RemoveFinalizer => write!(formatter, "{}", self.name()),
+            Self::Create(manifest) | Self::Apply(manifest) | Self::ApplyBusiness(manifest) => {
+                write!(formatter, "{} {}", self.name(), manifest.key)
+            }
+            Self::Mint(mint) => write!(formatter, "Mint Secret {} ({})", mint.recipe.name, mint.reason),
+            Self::Delete { key, reason, .. } | Self::DeleteBusiness { key, reason, .. } => {
+                write!(formatter, "{} {key} ({reason})", self.name())
+            }
+        }
+    }
+}
+
+/// What to do for one Cluster now, why the rest waits, and what its status says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// In order; the executor stops at the first failure.
+    pub actions: Vec<Action>,
+    /// What is waited for.
+    pub gates: Vec<Gate>,
+    /// The status to be written.
+    pub status: ClusterStatus,
+    /// Seconds until the next look when no watch says more.
+    pub next_look_seconds: u64,
+}
+
+/// How often a converged Cluster is looked at: its external endpoint cannot be watched.
+const CONVERGED_LOOK: u64 = 60;
+/// How often a Cluster is looked at while something is waited for that no watch tells.
+const WAITING_LOOK: u64 = 2;
+
+/// Decides everything about one Cluster.
+pub fn plan(view: &ClusterView) -> Plan {
+    if view.cluster.metadata.deletion_timestamp.is_some() {
+        return deletion(view);
+    }
+    let has_finalizer =
+        view.cluster.metadata.finalizers.iter().flatten().any(|name| name == names::CLEANUP_FINALIZER);
+    let mut draft = Draft::default();
+    if !has_finalizer {
+        draft.actions.push(Action::AddFinalizer);
+    }
+    if let Some(gate) = foreign_namespace(view) {
+        draft.findings.push(gate.message);
+        return draft.finish(view, None);
+    }
+    draft.findings = validate::validate(&view.cluster.spec, view);
+    let accepted = if draft.findings.is_empty() { Some(&view.cluster.spec) } else { view.accepted.as_ref() };
+    let Some(spec) = accepted.cloned() else { return draft.finish(view, None) };
+    if view.cluster.spec.paused.is_some() {
+        draft.actions.clear();
+        return draft.finish(view, Some(&spec));
+    }
+    if let Err(error) = draft.control_plane(&spec, view) {
+        draft.gates.push(Gate { reason: "TemplateDefect", message: error.to_string() });
+    }
+    draft.finish(view, Some(&spec))
+}
+
+/// A namespace of our name that is not ours: another user's, or another meta cluster's Cluster of this name.
+fn foreign_namespace(view: &ClusterView) -> Option<Gate> {
+    let namespace = view.namespace.as_ref()?;
+    (!namespace.owned_by(view.uid())).then(|| Gate {
+        reason: "Conflict",
+        message: format!(
+            "namespace {} exists and does not belong to this Cluster: remove it, or give the Cluster another name",
+            view.namespace_name()
+        ),
+    })
+}
+
+fn deletion(view: &ClusterView) -> Plan {
+    let mut draft = Draft { deleting: true, ..Draft::default() };
+    let ours = view.cluster.metadata.finalizers.iter().flatten().any(|name| name == names::CLEANUP_FINALIZER);
+    let namespace = view.namespace.as_ref().filter(|namespace| namespace.owned_by(view.uid()));
+    match namespace {
+        _ if !ours => {}
+        Some(_) if view.cluster.spec.deletion_protection => draft.gates.push(Gate {
+            reason: "DeletionProtected",
+            message: "the Cluster is to be deleted but spec.deletionProtection is true: set it to false to go on".into(),
+        }),
+        Some(namespace) if namespace.deleting => draft.gates.push(Gate {
+            reason: "NamespaceTerminating",
+            message: namespace_terminating(view, namespace),
+        }),
+        Some(namespace) => draft.actions.push(Action::Delete {
+            key: ObjectKey { kind: crate::kind::NAMESPACE, namespace: None, name: view.namespace_name() },
+            uid: namespace.uid.clone(),
+            resource_version: namespace.resource_version.clone(),
+            reason: "the Cluster is deleted".into(),
+        }),
+        None => draft.actions.push(Action::RemoveFinalizer),
+    }
+    draft.finish(view, None)
+}
+
+fn namespace_terminating(view: &ClusterView, namespace: &Live) -> String {
+    let left: Vec<String> = view.objects.keys().map(ToString::to_string).take(5).collect();
+    let why = namespace
+        .body
+        .pointer("/status/conditions")
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.get("status") == Some(&json!("True")))
+        .and_then(|condition| condition.get("message"))
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("its objects are being removed");
+    format!("namespace {} is terminating: {why}; left: {}", view.namespace_name(), left.join(", "))
+}
+
+/// A plan in the making.
+#[derive(Default)]
+pub(crate) struct Draft {
+    actions: Vec<Action>,
+    gates: Vec<Gate>,
+    findings: Vec<String>,
+    secrets: SecretsPlan,
+    /// Every object of the namespace that shall exist.
+    wanted: Vec<Manifest>,
+    /// Components with the version that is planned for them now.
+    components: Vec<ComponentPlan>,
+    /// Extensions whose templates do not render now, with the reason.
+    broken_extensions: Vec<(String, String)>,
+    deleting: bool,
+}
+
+impl Draft {
+    fn control_plane(&mut self, spec: &ClusterSpec, view: &ClusterView) -> Result<(), ManifestError> {
+        let renderer = Renderer::new(spec, view);
+        self.converge(renderer.namespace()?, view);
+        self.accept(spec, view);
+
+        self.secrets = secrets::plan(&secrets::recipes(spec, view), view);
+        self.gates.extend(self.secrets.gates.clone());
+        self.actions.extend(self.secrets.mints.iter().cloned().map(Action::Mint));
+
+        let etcd = etcd::plan(spec, view, &renderer)?;
+        self.actions.extend(etcd.actions);
+        self.gates.extend(etcd.gates);
+        self.wanted.extend(etcd.wanted);
+
+        self.converge(renderer.network()?, view);
+        let config = renderer.apiserver_config()?;
+        self.converge(config.clone(), view);
+        self.deployments(spec, view, &renderer, &config)?;
+        self.converge(renderer.budgets()?, view);
+
+        self.extensions(spec, view);
+        self.prune(spec, view);
+        Ok(())
+    }
+
+    /// Applies what differs and remembers all of it as wanted.
+    fn converge(&mut self, manifests: Vec<Manifest>, view: &ClusterView) {
+        for manifest in manifests {
+            let live = if manifest.key.kind == crate::kind::NAMESPACE {
+                view.namespace.as_ref()
+            } else {
+                view.objects.get(&manifest.key)
+            };
+            if live.is_none_or(|live| !manifest.agrees_with(live)) {
+                self.actions.push(Action::Apply(manifest.clone()));
+            }
+            self.wanted.push(manifest);
+        }
+    }
+
+    /// Keeps the last valid spec, so that a later invalid one changes nothing.
+    fn accept(&mut self, spec: &ClusterSpec, view: &ClusterView) {
+        let key =
+            ObjectKey { kind: CONFIG_MAP, namespace: Some(view.namespace_name()), name: ACCEPTED_SPEC.into() };
+        let text = serde_json::to_string(spec).unwrap_or_default();
+        let mut manifest = Manifest {
+            body: json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {
+                    "name": ACCEPTED_SPEC,
+                    "namespace": view.namespace_name(),
+                    "labels": {
+                        names::MANAGED_BY_LABEL: names::MANAGED_BY,
+                        names::CLUSTER_LABEL: view.name(),
+                    },
+                },
+                "data": {"spec.json": text},
+            }),
+            key,
+        };
+        manifest.own(&manifests::owner_reference(view));
+        let hash = manifest.hash();
+        self.converge(vec![manifest.sealed(&hash)], view);
+    }
+
+    fn deployments(
+        &mut self,
+        spec: &ClusterSpec,
+        view: &ClusterView,
+        renderer: &Renderer<'_>,
+        config: &[Manifest],
+    ) -> Result<(), ManifestError> {
+        let replicas = i32::from(spec.mode.replicas());
+        let declared = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
+        let inputs: [(&'static str, String, i32, &[&str], Vec<&Manifest>); 3] = [
+            (
+                APISERVER,
+                declared(&spec.apiserver.version),
+                spec.apiserver.replicas.unwrap_or(replicas),
+                &[
+                    secrets::CA, secrets::ETCD_CA, secrets::FRONT_PROXY_CA, secrets::SERVICE_ACCOUNT_KEY,
+                    secrets::ENCRYPTION, "apiserver", "apiserver-kubelet-client", "apiserver-etcd-client",
+                    "front-proxy-client",
+                ],
+                config.iter().collect(),
+            ),
+            (
+                CONTROLLER_MANAGER,
+                declared(&spec.controller_manager.version),
+                replicas,
+                &[secrets::CA, secrets::FRONT_PROXY_CA, secrets::SERVICE_ACCOUNT_KEY, "controller-manager-kubeconfig"],
+                Vec::new(),
+            ),
+            (SCHEDULER, declared(&spec.scheduler.version), replicas, &["scheduler-kubeconfig"], Vec::new()),
+        ];
+        // etcd before apiservers before controllers; what has no predecessor in flight starts at once.
+        let mut may_move = self.etcd_settled(spec, view);
+        for (name, declared, replicas, input_secrets, input_configs) in inputs {
+            let live = view.object(DEPLOYMENT, name);
+            let running = live.and_then(running_version);
+            let version = match running {
+                Some(running) if running != declared && !may_move => {
+                    self.gates.push(Gate {
+                        reason: "WaitingForItsTurn",
+                        message: format!("{name} stays at {running} until what comes before it in the upgrade is done"),
+                    });
+                    running
+                }
+                _ => declared,
+            };
+            let component = ComponentPlan { name, version, replicas };
+            self.components.push(component.clone());
+            match manifests::inputs_hash(view, input_secrets, &input_configs) {
+                Some(hash) => {
+                    let manifests = renderer.deployment(&component, &hash)?;
+                    let current = manifests.iter().all(|manifest| {
+                        view.objects.get(&manifest.key).is_some_and(|live| manifest.agrees_with(live) && rolled_out(live))
+                    });
+                    may_move = may_move && current;
+                    self.converge(manifests, view);
+                }
+                None => self.keep(ObjectKey {
+                    kind: DEPLOYMENT,
+                    namespace: Some(view.namespace_name()),
+                    name: name.into(),
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every etcd member runs what is declared.
+    fn etcd_settled(&self, spec: &ClusterSpec, view: &ClusterView) -> bool {
+        (0..spec.mode.replicas()).map(names::etcd_member).all(|name| {
+            let wanted = self.wanted.iter().find(|manifest| manifest.key.kind == POD && manifest.key.name == name);
+            view.object(POD, &name).is_some_and(|live| {
+                !live.deleting
+                    && live.annotation(names::APPLIED_HASH) == wanted.and_then(Manifest::seal)
+                    && pod_ready(live)
+            })
+        })
+    }
+
+    fn extensions(&mut self, spec: &ClusterSpec, view: &ClusterView) {
+        let mut business = Vec::new();
+        let mut add = |draft: &mut Self, name: &str, placement, rendered: Result<Vec<Manifest>, _>| match rendered {
+            Ok(manifests) if placement == ExtensionPlacement::Meta => draft.converge(manifests, view),
+            Ok(manifests) => business.extend(manifests),
+            Err::<_, extensions::ExtensionError>(error) => draft.broken_extensions.push((name.into(), error.to_string())),
+        };
+        add(self, extensions::BOOTSTRAP, ExtensionPlacement::Business, extensions::render_bootstrap(spec, view));
+        for extension in &spec.extensions {
+            add(self, &extension.name, extension.placement, extensions::render(spec, extension, view));
+        }
+        if let Observed::Known(live) = &view.business {
+            let broken: Vec<String> = self.broken_extensions.iter().map(|(name, _)| name.clone()).collect();
+            self.actions.extend(extensions::converge_business(&business, live, &broken));
+        }
+    }
+
+    /// Deletes what we once made in the namespace and what no spec asks for any more. Never claims, pods or keys.
+    fn prune(&mut self, spec: &ClusterSpec, view: &ClusterView) {
+        for (key, live) in &view.objects {
+            let kept = [POD, CLAIM].contains(&key.kind)
+                || live.deleting
+                || live.label(names::MANAGED_BY_LABEL) != Some(names::MANAGED_BY)
+                || live.label(names::EXTENSION_LABEL).is_some_and(|extension| {
+                    self.broken_extensions.iter().any(|(broken, _)| broken == extension)
+                })
+                || live.label(names::MEMBER_LABEL).is_some();
+            if !kept && !self.wanted.iter().any(|manifest| &manifest.key == key) {
+                self.actions.push(Action::Delete {
+                    key: key.clone(),
+                    uid: live.uid.clone(),
+                    resource_version: live.resource_version.clone(),
+                    reason: "the spec does not ask for it any more".into(),
+                });
+            }
+        }
+        let wanted: Vec<String> = spec.users.iter().map(|user| names::user_secret(&user.name)).collect();
+        for (name, facts) in &view.secrets {
+            if name.starts_with("user-") && name.ends_with("-kubeconfig") && !wanted.contains(name) {
+                self.actions.push(Action::Delete {
+                    key: ObjectKey { kind: SECRET, namespace: Some(view.namespace_name()), name: name.clone() },
+                    uid: facts.uid.clone(),
+                    resource_version: facts.resource_version.clone(),
+                    reason: "the user is not in the spec any more".into(),
+                });
+            }
+        }
+    }
+
+    /// An object that stays as it is for now.
+    fn keep(&mut self, key: ObjectKey) {
+        self.wanted.push(Manifest { key, body: serde_json::Value::Null });
+    }
+
+    fn finish(self, view: &ClusterView, spec: Option<&ClusterSpec>) -> Plan {
+        let status = status::status(&self, view, spec);
+        let settled = self.actions.is_empty() && self.gates.is_empty() && status::is_available(&status);
+        let renewal = self
+            .secrets
+            .next_renewal
+            .and_then(|at| u64::try_from(at.duration_since(view.now).as_secs()).ok())
+            .map_or(CONVERGED_LOOK, |seconds| seconds.clamp(1, CONVERGED_LOOK));
+        let idle = spec.is_none() && !self.deleting || view.cluster.spec.paused.is_some();
+        let next_look_seconds = if settled || idle { renewal } else { WAITING_LOOK };
+        let plan = Plan { actions: self.actions, gates: self.gates, status, next_look_seconds };
+        debug_assert_eq!(lint::violations(view, &plan), Vec::<String>::new());
+        plan
+    }
+}
+
+/// Version of the image that a Deployment asks for.
+fn running_version(deployment: &Live) -> Option<String> {
+    let image = deployment.text("/spec/template/spec/containers/0/image")?;
+    image.rsplit_once(":v").map(|(_, version)| version.to_owned())
+}
+
+/// Whether every replica of a Deployment is up to date and available, and no other is left.
+pub(crate) fn rolled_out(deployment: &Live) -> bool {
+    let wanted = deployment.number("/spec/replicas");
+    deployment.number("/status/observedGeneration") >= deployment.number("/metadata/generation")
+        && deployment.number("/status/updatedReplicas") == wanted
+        && deployment.number("/status/replicas") == wanted
+        && deployment.number("/status/availableReplicas") == wanted
+}
+
+/// Whether a pod has condition Ready.
+pub(crate) fn pod_ready(pod: &Live) -> bool {
+    pod.body.pointer("/status/conditions").and_then(serde_json::Value::as_array).into_iter().flatten().any(
+        |condition| {
+            condition.get("type") == Some(&json!("Ready")) && condition.get("status") == Some(&json!("True"))
+        },
+    )
+}

@@ -1,0 +1,180 @@
+//! What CEL cannot say: rules that need other objects, files or tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use kok_api::cluster::{ClusterSpec, EndpointType, Extension};
+
+use super::extensions;
+use super::flags::{self, FlagVerdict};
+use super::view::ClusterView;
+use crate::version::{Version, controller_skew_allowed, may_move};
+
+/// Everything that is wrong with a spec, each with what to do; empty when it can be acted upon.
+pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
+    let mut findings = Vec::new();
+    versions(spec, view, &mut findings);
+    component_flags(spec, &mut findings);
+    storage_class(spec, view, &mut findings);
+    node_port(spec, view, &mut findings);
+    durations(spec, &mut findings);
+    unique("user", spec.users.iter().map(|user| &user.name), &mut findings);
+    unique("extension", spec.extensions.iter().map(|extension| &extension.name), &mut findings);
+    for extension in &spec.extensions {
+        if let Some(finding) = extension_renders(spec, extension, view) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    let Ok(cluster) = spec.version.parse::<Version>() else {
+        findings.push(format!("spec.version {:?} is no version such as 1.36.3", spec.version));
+        return;
+    };
+    let component = |field: &str, text: Option<&String>, findings: &mut Vec<String>| match text {
+        None => Some(cluster),
+        Some(text) => {
+            let parsed = text.parse::<Version>().ok();
+            if parsed.is_none() {
+                findings.push(format!("spec.{field}.version {text:?} is no version such as 1.36.3"));
+            }
+            parsed
+        }
+    };
+    let apiserver = component("apiserver", spec.apiserver.version.as_ref(), findings);
+    let controllers = [
+        ("controllerManager", component("controllerManager", spec.controller_manager.version.as_ref(), findings)),
+        ("scheduler", component("scheduler", spec.scheduler.version.as_ref(), findings)),
+    ];
+    if let Some(server) = apiserver {
+        for (field, client) in controllers {
+            if let Some(client) = client.filter(|client| !controller_skew_allowed(*client, server)) {
+                findings.push(format!(
+                    "spec.{field} at {client} cannot work with an apiserver at {server}: it must not be newer and at most one minor older"
+                ));
+            }
+        }
+        if let Some(accepted) = &view.accepted {
+            let before = accepted.apiserver.version.as_ref().unwrap_or(&accepted.version);
+            if before.parse::<Version>().is_ok_and(|before| !may_move(before, server)) {
+                findings.push(format!(
+                    "the apiserver cannot go from {before} to {server}: go up one minor at a time, never down a minor"
+                ));
+            }
+        }
+    }
+}
+
+fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
+    let version = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
+    let components: [(&str, &str, String, &BTreeMap<String, String>); 4] = [
+        ("etcd", "etcd", spec.etcd.version.clone(), &spec.etcd.args),
+        ("apiserver", "kube-apiserver", version(&spec.apiserver.version), &spec.apiserver.args),
+        (
+            "controllerManager",
+            "kube-controller-manager",
+            version(&spec.controller_manager.version),
+            &spec.controller_manager.args,
+        ),
+        ("scheduler", "kube-scheduler", version(&spec.scheduler.version), &spec.scheduler.args),
+    ];
+    for (field, component, version, args) in components {
+        for flag in args.keys() {
+            match flags::verdict(component, &version, flag) {
+                FlagVerdict::Allowed => {}
+                FlagVerdict::Refused(reason) => {
+                    findings.push(format!("spec.{field}.args.{flag} is refused: {reason}"));
+                }
+                FlagVerdict::Unknown => {
+                    findings.push(format!("spec.{field}.args.{flag}: {component} {version} has no such flag"));
+                }
+            }
+        }
+    }
+}
+
+fn storage_class(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    let Some(claim) = &spec.etcd.storage.claim_template else { return };
+    match &claim.storage_class_name {
+        Some(name) if name.is_empty() => {}
+        Some(name) => {
+            if !view.storage_classes.iter().any(|class| &class.name == name) {
+                findings.push(format!(
+                    "spec.etcd.storage.claimTemplate.storageClassName: the meta cluster has no StorageClass {name:?}; create it or name another"
+                ));
+            }
+        }
+        None => {
+            if !view.storage_classes.iter().any(|class| class.default) {
+                findings.push(
+                    "spec.etcd.storage.claimTemplate names no storageClassName and the meta cluster has no default StorageClass".into(),
+                );
+            }
+        }
+    }
+}
+
+fn node_port(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    if spec.endpoint.type_ != EndpointType::NodePort {
+        return;
+    }
+    let Some(port) = spec.endpoint.port else { return };
+    let rank = |created: Option<jiff::Timestamp>, name: &str| (created, name.to_owned());
+    let ours =
+        rank(view.cluster.metadata.creation_timestamp.as_ref().map(|time| time.0), view.name());
+    for peer in &view.peers {
+        if peer.node_port == Some(port) && rank(peer.created, &peer.name) < ours {
+            findings.push(format!(
+                "spec.endpoint.port {port} is taken by Cluster {}: choose another port",
+                peer.name
+            ));
+        }
+    }
+}
+
+fn durations(spec: &ClusterSpec, findings: &mut Vec<String>) {
+    for (field, text) in [
+        ("validity", &spec.certificates.validity),
+        ("renewBefore", &spec.certificates.renew_before),
+    ] {
+        if seconds(text).is_none() {
+            findings.push(format!("spec.certificates.{field} {text:?} is no duration such as 8760h"));
+        }
+    }
+}
+
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>, findings: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            findings.push(format!("{what} {name:?} is named twice"));
+        }
+    }
+}
+
+fn extension_renders(spec: &ClusterSpec, extension: &Extension, view: &ClusterView) -> Option<String> {
+    extensions::render(spec, extension, view)
+        .err()
+        .map(|error| format!("extension {:?}: {error}", extension.name))
+}
+
+/// Seconds of a Go duration such as `8760h` or `1h30m`; None when it is none or too long to count.
+pub fn seconds(text: &str) -> Option<u64> {
+    let duration: SignedDuration = text.parse().ok()?;
+    u64::try_from(duration.as_secs()).ok().filter(|seconds| *seconds > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_durations() {
+        assert_eq!(seconds("8760h"), Some(31_536_000));
+        assert_eq!(seconds("1h30m"), Some(5400));
+        assert_eq!(seconds("10"), None);
+        assert_eq!(seconds(""), None);
+    }
+}

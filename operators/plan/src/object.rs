@@ -1,0 +1,273 @@
+//! Objects as we want them, objects as they are, and whether the two agree.
+
+use std::collections::BTreeMap;
+
+use kok_api::names;
+use kok_render::sha256_hex;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::kind::Kind;
+
+/// What tells one object from all others of an API server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ObjectKey {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace; None for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(formatter, "{} {namespace}/{}", self.kind.kind, self.name),
+            None => write!(formatter, "{} {}", self.kind.kind, self.name),
+        }
+    }
+}
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Live {
+    /// Its uid: the precondition of destructive calls.
+    pub uid: String,
+    /// Its resource version when it was read.
+    pub resource_version: String,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
+    /// Hash of the manifest whose application gave exactly this resource version. The server may have
+    /// normalized what we sent; applying it again would change nothing.
+    pub settled: Option<String>,
+    /// The object without its managed fields.
+    pub body: Value,
+}
+
+impl Live {
+    /// The value at a JSON pointer as text.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        self.body.pointer(pointer).and_then(Value::as_str)
+    }
+
+    /// The value at a JSON pointer as a number; zero when absent, as Kubernetes leaves zeros out.
+    pub fn number(&self, pointer: &str) -> i64 {
+        self.body.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    /// A label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.body.get("metadata")?.get("labels")?.get(name)?.as_str()
+    }
+
+    /// An annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.body.get("metadata")?.get("annotations")?.get(name)?.as_str()
+    }
+
+    /// Whether an owner reference names `uid`.
+    pub fn owned_by(&self, uid: &str) -> bool {
+        self.body
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .is_some_and(|owners| owners.iter().any(|owner| owner.get("uid") == Some(&json!(uid))))
+    }
+}
+
+/// An object as we want it, ready for server-side apply.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Manifest {
+    /// Which object.
+    pub key: ObjectKey,
+    /// What we send: only fields that we own.
+    pub body: Value,
+}
+
+/// Why a rendered document is no object that we may write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The kind is on no list.
+    #[error("{kind} ({api_version}) is not among the kinds that a template may name: {allowed}")]
+    Kind {
+        /// `apiVersion` of the document.
+        api_version: String,
+        /// `kind` of the document.
+        kind: String,
+        /// The kinds that may be named.
+        allowed: String,
+    },
+    /// The namespace is not the one that it may be in.
+    #[error("{kind} {name} names namespace {namespace}; only {allowed} is allowed here")]
+    Namespace {
+        /// Kind of the document.
+        kind: String,
+        /// Name of the document.
+        name: String,
+        /// Namespace that it names.
+        namespace: String,
+        /// The one that is allowed.
+        allowed: String,
+    },
+}
+
+impl Manifest {
+    /// A rendered document as an object of one of the kinds `allowed`; `namespace` is given to it when it names none.
+    ///
+    /// # Errors
+    /// When its kind is not allowed.
+    pub fn of(mut body: Value, allowed: &[Kind], namespace: &str) -> Result<Self, Refused> {
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind_name, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+        let Some(kind) =
+            allowed.iter().find(|kind| kind.kind == kind_name && kind.api_version() == api_version).copied()
+        else {
+            let allowed: Vec<_> = allowed.iter().map(|kind| kind.kind).collect();
+            return Err(Refused::Kind { api_version, kind: kind_name, allowed: allowed.join(", ") });
+        };
+        let named = text("/metadata/namespace");
+        let namespace = kind.namespaced.then(|| if named.is_empty() { namespace.to_owned() } else { named });
+        if let (Some(namespace), Some(metadata)) = (&namespace, body.get_mut("metadata")) {
+            metadata["namespace"] = json!(namespace);
+        }
+        Ok(Self { key: ObjectKey { kind, namespace, name }, body: pruned(body) })
+    }
+
+    /// Adds labels to the object.
+    pub fn label(&mut self, labels: &BTreeMap<&str, &str>) {
+        for (name, value) in labels {
+            self.body["metadata"]["labels"][*name] = json!(value);
+        }
+    }
+
+    /// Makes `owner`, an owner reference, the object's owner.
+    pub fn own(&mut self, owner: &Value) {
+        self.body["metadata"]["ownerReferences"] = json!([owner]);
+    }
+
+    /// Digest of the manifest as it stands.
+    pub fn hash(&self) -> String {
+        sha256_hex(self.body.to_string().as_bytes())
+    }
+
+    /// Writes `hash` on the object, so that the next pass sees what was applied last.
+    #[must_use]
+    pub fn sealed(mut self, hash: &str) -> Self {
+        self.body["metadata"]["annotations"][names::APPLIED_HASH] = json!(hash);
+        self
+    }
+
+    /// The hash that [`Manifest::sealed`] wrote.
+    pub fn seal(&self) -> Option<&str> {
+        self.body.get("metadata")?.get("annotations")?.get(names::APPLIED_HASH)?.as_str()
+    }
+
+    /// Whether `live` is as this manifest wants it.
+    pub fn agrees_with(&self, live: &Live) -> bool {
+        if live.settled.is_some() && live.settled.as_deref() == self.seal() {
+            return true;
+        }
+        contains(&live.body, &self.body)
+    }
+}
+
+/// The document without empty maps, empty lists and nulls below `spec` and the like: the API server drops them, and a
+/// field that is not sent is a field that is not owned. `emptyDir: {}` and selectors keep their meaning, so maps
+/// that are empty by intent stay when Kubernetes gives an empty map a meaning.
+fn pruned(value: Value) -> Value {
+    const MEANINGFUL_WHEN_EMPTY: &[&str] = &["emptyDir", "podSelector", "namespaceSelector", "selector"];
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .map(|(key, value)| (key, pruned(value)))
+                .filter(|(key, value)| {
+                    MEANINGFUL_WHEN_EMPTY.contains(&key.as_str())
+                        || !(value.is_null()
+                            || value.as_object().is_some_and(serde_json::Map::is_empty)
+                            || value.as_array().is_some_and(Vec::is_empty))
+                })
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(pruned).collect()),
+        other => other,
+    }
+}
+
+/// Whether everything in `wanted` is in `live`. Lists must have the same length; quantities are compared by value.
+pub fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match live.get(key) {
+            Some(live) => contains(live, wanted),
+            None => wanted.as_object().is_some_and(serde_json::Map::is_empty),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (Value::String(live), Value::String(wanted)) => {
+            live == wanted
+                || quantity(live).is_some_and(|live| quantity(wanted).is_some_and(|wanted| live == wanted))
+        }
+        _ => live == wanted,
+    }
+}
+
+/// A Kubernetes quantity in thousandths: `100m`, `1`, `1.5Gi`. None when the text is none.
+fn quantity(text: &str) -> Option<i128> {
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() > 3 || whole.is_empty() || whole.len() > 18 {
+        return None;
+    }
+    let thousandths = format!("{whole}{fraction:0<3}").parse::<i128>().ok()?;
+    let factor = match suffix {
+        "m" => return (thousandths % 1000 == 0).then_some(thousandths / 1000),
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return None,
+    };
+    Some(thousandths * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("1", "1000m", true)]
+    #[case("1Gi", "1024Mi", true)]
+    #[case("0.5", "500m", true)]
+    #[case("1G", "1Gi", false)]
+    #[case("abc", "abd", false)]
+    fn quantities_are_compared_by_value(#[case] live: &str, #[case] wanted: &str, #[case] same: bool) {
+        assert_eq!(contains(&json!(live), &json!(wanted)), same);
+    }
+
+    #[test]
+    fn defaults_of_the_server_are_no_difference_but_an_added_list_item_is() {
+        let wanted = json!({"spec": {"ports": [{"port": 1}]}});
+        assert!(contains(&json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1}}), &wanted));
+        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}), &wanted));
+        assert!(!contains(&json!({"spec": {"ports": [{"port": 2}]}}), &wanted));
+        assert!(!contains(&json!({}), &wanted));
+    }
+
+    #[test]
+    fn only_listed_kinds_become_manifests() {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+        let refused = Manifest::of(node, crate::kind::BUSINESS, "kube-system").unwrap_err();
+        assert!(refused.to_string().contains("Node"));
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": {}});
+        let manifest = Manifest::of(map, crate::kind::BUSINESS, "kube-system").unwrap();
+        assert_eq!(manifest.key.namespace.as_deref(), Some("kube-system"));
+        assert_eq!(manifest.body.get("data"), None);
+    }
+}
