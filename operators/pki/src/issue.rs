@@ -9,8 +9,8 @@ use rcgen::{
 use crate::{CaSpec, CertFacts, CertSpec, Error, Key, Serial, Usage, der, inspect};
 
 /// How far NotBefore lies before the moment of issue, so that a host whose clock is a little behind accepts a
-/// fresh certificate (pitfall R20 of the research; kubeadm does the same).
-pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// fresh certificate (fault R20 of the fault list; kubeadm does the same).
+pub const BACKDATE: Duration = Duration::from_mins(5);
 
 /// The last second that a certificate can express (year 9999).
 const LAST_SECOND: i64 = 253_402_300_799;

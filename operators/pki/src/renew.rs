@@ -104,9 +104,12 @@ pub fn check(
             valid_from: ca.not_before,
         });
     }
-    let issue = |reason| match now >= ca.not_after {
-        true => Verdict::Blocked(Obstacle::CaExpired { since: ca.not_after }),
-        false => Verdict::Issue(reason),
+    let issue = |reason| {
+        if now < ca.not_after {
+            Verdict::Issue(reason)
+        } else {
+            Verdict::Blocked(Obstacle::CaExpired { since: ca.not_after })
+        }
     };
     let Some(found) = found else {
         return issue(Reason::Missing);

@@ -8,6 +8,7 @@ pub mod builtin;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use base64::Engine;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
@@ -125,6 +126,7 @@ fn text(template: &Template, context: &impl Serialize) -> Result<String, RenderE
     // A template that never ends must not stop the operator.
     environment.set_fuel(Some(200_000));
     environment.add_filter("sha256", |text: String| sha256_hex(text.as_bytes()));
+    environment.add_filter("base64", |text: String| base64::engine::general_purpose::STANDARD.encode(text));
     environment.add_template(&template.name, &template.text).map_err(wrong)?;
     environment.get_template(&template.name).and_then(|loaded| loaded.render(minijinja::value::Serde(context))).map_err(wrong)
 }

@@ -152,7 +152,7 @@ fn context(
         if source.defaults.trim().is_empty() { Map::new() } else { kok_render::yaml_map("defaults.yaml", &source.defaults)? };
     values.extend(extension.values.clone());
     let address: Option<IpAddr> = ends.external_host.parse().ok().or(ends.assigned);
-    Ok(json!({
+    let mut context = json!({
         "cluster": {
             "name": view.name(),
             "version": spec.version,
@@ -172,7 +172,10 @@ fn context(
         "extension": {"name": extension.name, "version": extension.version},
         "images": {"repository": view.operator.image_repository},
         "values": values,
-    }))
+    });
+    // For pod templates: pods that read configuration roll when what it is made from changes.
+    context["valuesHash"] = json!(kok_render::sha256_hex(context.to_string().as_bytes()));
+    Ok(context)
 }
 
 /// What to do so that the business cluster holds `wanted` and nothing of ours beyond it.

@@ -118,8 +118,9 @@ pub struct Plan {
 
 /// How often a converged Cluster is looked at: its external endpoint cannot be watched.
 const CONVERGED_LOOK: u64 = 60;
-/// How often a Cluster is looked at while something is waited for that no watch tells.
-const WAITING_LOOK: u64 = 2;
+/// How often a Cluster is looked at while something is waited for that no watch tells: at first every second, less
+/// often the longer it takes.
+const WAITING_LOOK: std::ops::RangeInclusive<u64> = 1..=30;
 
 /// Decides everything about one Cluster.
 pub fn plan(view: &ClusterView) -> Plan {
@@ -424,11 +425,22 @@ impl Draft {
             .and_then(|at| u64::try_from(at.duration_since(view.now).as_secs()).ok())
             .map_or(CONVERGED_LOOK, |seconds| seconds.clamp(1, CONVERGED_LOOK));
         let idle = spec.is_none() && !self.deleting || view.cluster.spec.paused.is_some();
-        let next_look_seconds = if settled || idle { renewal } else { WAITING_LOOK };
+        let next_look_seconds = if settled || idle { renewal } else { waiting_look(&status, view.now) };
         let plan = Plan { actions: self.actions, gates: self.gates, status, next_look_seconds };
         debug_assert_eq!(lint::violations(view, &plan), Vec::<String>::new());
         plan
     }
+}
+
+fn waiting_look(status: &ClusterStatus, now: jiff::Timestamp) -> u64 {
+    let since = status
+        .conditions
+        .iter()
+        .filter(|condition| ["Available", "UpToDate"].contains(&condition.type_.as_str()) && condition.status != "True")
+        .map(|condition| condition.last_transition_time.0)
+        .max();
+    let waited = since.and_then(|since| u64::try_from(now.duration_since(since).as_secs()).ok()).unwrap_or(0);
+    (waited / 8).clamp(*WAITING_LOOK.start(), *WAITING_LOOK.end())
 }
 
 /// Version of the image that a Deployment asks for.

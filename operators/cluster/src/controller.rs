@@ -1,0 +1,239 @@
+//! The controller: which changes lead to a look at a Cluster, and one reconcile as a story.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kok_api::cluster::{ClusterStatus, Phase};
+use kok_api::{Cluster, names};
+use kok_plan::cluster::{Plan, plan};
+use kok_runtime::admin::PlanBook;
+use kok_runtime::error::{ErrorClass, classify};
+use kok_runtime::events::Events;
+use kok_runtime::metrics::Metrics;
+use kok_runtime::retry::RetryBudget;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::execute::{ExecuteError, Executor};
+use crate::observe::Observer;
+
+/// Name of this controller in metrics.
+const CONTROLLER: &str = "cluster";
+/// How many Clusters are looked at at once: one that hangs delays no other.
+const CONCURRENCY: u16 = 16;
+/// Watch events of one Cluster within this time lead to one look.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+type Guarded = DeserializeGuard<Cluster>;
+
+/// What a reconcile works with.
+pub struct Context {
+    /// Reads.
+    pub observer: Observer,
+    /// Writes.
+    pub executor: Executor,
+    /// Events on the Cluster.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Latest plans, for `/debug/plan/<name>`.
+    pub plans: PlanBook,
+    /// When a failing Cluster is tried again.
+    pub retries: RetryBudget,
+}
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The meta cluster could not be read.
+    #[error("observe: {0}")]
+    Observe(#[source] Box<kube::Error>),
+    /// An action failed.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The status could not be written.
+    #[error("write status: {0}")]
+    Status(#[source] Box<kube::Error>),
+}
+
+impl ReconcileError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Observe(error) | Self::Status(error) => classify(error),
+            Self::Execute(ExecuteError::Api { source, .. }) => classify(source),
+            Self::Execute(ExecuteError::Pki { .. } | ExecuteError::NoCa { .. }) => ErrorClass::Invalid,
+            Self::Execute(ExecuteError::NoBusinessClient { .. }) => ErrorClass::Transient,
+        }
+    }
+}
+
+/// Runs until `stop` resolves. `build` gets the store of all Clusters.
+pub async fn run(
+    client: Client,
+    operator_namespace: &str,
+    build: impl FnOnce(kube::runtime::reflector::Store<Guarded>) -> Context,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let controller = Controller::new(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    let store = controller.store();
+    let context = Arc::new(build(store.clone()));
+    let controller = watch_owned::<Namespace>(controller, &client);
+    let controller = watch_owned::<Secret>(controller, &client);
+    let controller = watch_owned::<ConfigMap>(controller, &client);
+    let controller = watch_owned::<Service>(controller, &client);
+    let controller = watch_owned::<ServiceAccount>(controller, &client);
+    let controller = watch_owned::<Pod>(controller, &client);
+    let controller = watch_owned::<PersistentVolumeClaim>(controller, &client);
+    let controller = watch_owned::<Deployment>(controller, &client);
+    let controller = watch_owned::<StatefulSet>(controller, &client);
+    let controller = watch_owned::<PodDisruptionBudget>(controller, &client);
+    let controller = watch_owned::<NetworkPolicy>(controller, &client);
+    // Template ConfigMaps are the user's and carry no label of ours.
+    let templates = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, operator_namespace);
+    controller
+        .watches(templates, watcher::Config::default(), move |config| {
+            let name = config.name_any();
+            store
+                .state()
+                .iter()
+                .filter_map(|guard| guard.0.as_ref().ok())
+                .filter(|cluster| {
+                    cluster.spec.extensions.iter().any(|it| it.template.config_map.as_deref() == Some(name.as_str()))
+                })
+                .map(|cluster| ObjectRef::new(&cluster.name_any()))
+                .collect::<Vec<_>>()
+        })
+        .graceful_shutdown_on(stop)
+        .run(reconcile, on_error, context)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+/// Watches the metadata of our objects of one kind; their label names the Cluster.
+fn watch_owned<K>(controller: Controller<Guarded>, client: &Client) -> Controller<Guarded>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    let ours = watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY));
+    controller.watches(Api::<PartialObjectMeta<K>>::all(client.clone()), ours, |object| {
+        object.labels().get(names::CLUSTER_LABEL).map(|cluster| ObjectRef::new(cluster))
+    })
+}
+
+async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let name = guarded.name_any();
+    if let Err(error) = &guarded.0 {
+        warn!(cluster = name, %error, "the Cluster cannot be decoded; it is left alone until it changes");
+        return Ok(Action::await_change());
+    }
+    let span = info_span!("reconcile", cluster = name, generation = guarded.meta().generation);
+    let started = Instant::now();
+    let result = look(&name, &context).instrument(span).await;
+    let outcome = if result.is_ok() { "ok" } else { "error" };
+    context.metrics.reconciled(CONTROLLER, outcome, started.elapsed());
+    result
+}
+
+/// Observe, plan, execute, status.
+async fn look(name: &str, context: &Context) -> Result<Action, ReconcileError> {
+    let observed = context.observer.observe(name).await;
+    let Some(observation) = observed.map_err(|error| ReconcileError::Observe(Box::new(error)))? else {
+        forget(name, context);
+        return Ok(Action::await_change());
+    };
+    let view = &observation.view;
+    let plan = plan(view);
+    context.plans.record(name, serde_json::json!({"at": view.now, "plan": &plan}));
+    let executed = context.executor.execute(&plan, &observation).await;
+    if executed.is_ok() {
+        for action in &plan.actions {
+            context.metrics.acted(CONTROLLER, action.name());
+        }
+    }
+    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason).collect();
+    context.metrics.set_gates(CONTROLLER, name, &gates);
+    context.metrics.set_certificates(
+        name,
+        plan.status.certificates.iter().map(|certificate| (certificate.name.as_str(), certificate.not_after.0)),
+    );
+    let removed = plan.actions.contains(&kok_plan::cluster::Action::RemoveFinalizer);
+    if !removed {
+        write_status(&view.cluster, &plan, context).await?;
+    }
+    executed?;
+    context.retries.reset(name);
+    if plan.actions.is_empty() {
+        Ok(Action::requeue(Duration::from_secs(plan.next_look_seconds)))
+    } else {
+        // What was written is observed before anything else is decided.
+        Ok(Action::requeue(DEBOUNCE))
+    }
+}
+
+async fn write_status(cluster: &Cluster, plan: &Plan, context: &Context) -> Result<(), ReconcileError> {
+    let before = cluster.status.as_ref();
+    if before == Some(&plan.status) {
+        return Ok(());
+    }
+    let api = Api::<Cluster>::all(context.executor.client.clone());
+    match kok_runtime::apply::apply_status(&api, names::FIELD_MANAGER, cluster, &plan.status).await {
+        Ok(_) => {}
+        // Gone meanwhile: there is nobody to tell.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        Err(error) => return Err(ReconcileError::Status(Box::new(error))),
+    }
+    let phase = |status: Option<&ClusterStatus>| status.and_then(|status| status.phase);
+    let (old, new) = (phase(before), phase(Some(&plan.status)));
+    if old != new {
+        announce(cluster, new, plan, context).await;
+    }
+    Ok(())
+}
+
+async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context: &Context) {
+    let Some(phase) = phase else { return };
+    let message = |type_: &str| {
+        plan.status.conditions.iter().find(|condition| condition.type_ == type_).map(|it| it.message.clone()).unwrap_or_default()
+    };
+    let regarding = cluster.object_ref(&());
+    info!(?phase, "phase changed");
+    let reason = format!("{phase:?}");
+    match phase {
+        Phase::Invalid => context.events.warning(&regarding, &reason, "Validate", &message("Valid")).await,
+        Phase::Degraded => {
+            context.events.warning(&regarding, &reason, "Observe", &message("Available")).await;
+        }
+        Phase::Running => context.events.normal(&regarding, &reason, "Converge", &message("Available")).await,
+        Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
+            context.events.normal(&regarding, &reason, "Converge", &message("Progressing")).await;
+        }
+    }
+}
+
+fn forget(name: &str, context: &Context) {
+    context.plans.forget(name);
+    context.retries.reset(name);
+    context.metrics.set_gates(CONTROLLER, name, &[]);
+    context.metrics.set_certificates(name, []);
+    context.executor.settled.forget(name);
+}
+
+#[allow(clippy::needless_pass_by_value)] // the signature is kube's
+fn on_error(guarded: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let name = guarded.name_any();
+    let class = error.class();
+    context.metrics.failed(CONTROLLER, class);
+    let wait = context.retries.next(&name);
+    warn!(cluster = name, class = class.as_str(), %error, retry_in = ?wait, "reconcile failed");
+    Action::requeue(wait)
+}

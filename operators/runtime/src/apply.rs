@@ -1,0 +1,93 @@
+//! Writes to an API server: server-side apply, and deletes that name exactly which object they mean.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+/// Access to objects of a kind that is only known at run time; `namespace` is `None` for cluster-scoped kinds.
+pub fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    }
+}
+
+/// Makes the fields of `object` true on the server and returns what the server then has.
+///
+/// - `manager` owns exactly the fields sent; those it sent before and no longer sends are removed.
+/// - Force: we only send fields that are ours, so whoever else set one of them is corrected.
+/// - Strict: a field that the server does not know is an error instead of being dropped silently. This is
+///   what kubectl does too.
+/// - A `uid` or `resourceVersion` inside `object` is a precondition; if it does not hold, that is a 409.
+pub async fn apply(
+    client: &Client,
+    manager: &str,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+    object: &DynamicObject,
+) -> Result<DynamicObject, kube::Error> {
+    let params = PatchParams::apply(manager).force().validation_strict();
+    api(client, resource, namespace)
+        .patch(&object.name_any(), &params, &Patch::Apply(object))
+        .await
+}
+
+/// Makes `status` the status of `object` and returns the object as the server then has it.
+///
+/// The uid of `object` is sent along, so that an object deleted and created again meanwhile does not inherit
+/// the status of its predecessor (409).
+pub async fn apply_status<K, S>(api: &Api<K>, manager: &str, object: &K, status: &S) -> Result<K, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    S: Serialize,
+{
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": object.name_any(), "uid": object.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(manager).force().validation_strict();
+    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch))
+        .await
+}
+
+/// How a delete ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// The server accepted it. The object may stay for a while: grace period, finalizers.
+    Accepted,
+    /// There was no such object.
+    AlreadyGone,
+}
+
+/// Deletes the object with this name *and* `uid`, and with `resource_version` too if given: then only if
+/// nobody changed it since it was read. Dependants are collected in the background.
+///
+/// A precondition that does not hold is an error of class [`Conflict`](crate::error::ErrorClass::Conflict):
+/// read again and decide again.
+pub async fn delete(
+    client: &Client,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+    name: &str,
+    uid: &str,
+    resource_version: Option<&str>,
+) -> Result<Deleted, kube::Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: resource_version.map(str::to_owned),
+        }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    match api(client, resource, namespace).delete(name, &params).await {
+        Ok(_) => Ok(Deleted::Accepted),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deleted::AlreadyGone),
+        Err(error) => Err(error),
+    }
+}
