@@ -1,0 +1,454 @@
+//! A small world in which plans are carried out as the API server and the kubelets would: applied plans must lead to a
+//! world for which the plan is empty, and every state on the way keeps the invariants (the linter runs in debug builds).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kok_api::Cluster;
+use kok_plan::Observed;
+use kok_plan::cluster::secrets::Material;
+use kok_plan::cluster::view::{
+    ClusterView, EtcdAnswer, EtcdFacts, EtcdMemberFacts, ExternalAnswer, OperatorFacts, SecretFacts, StorageClassFacts,
+};
+use kok_plan::cluster::{Action, Plan, plan};
+use kok_plan::kind::{CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD};
+use kok_plan::object::{Live, Manifest, ObjectKey};
+use serde_json::{Value, json};
+
+struct World {
+    view: ClusterView,
+    version: u64,
+}
+
+fn sample(name: &str) -> Cluster {
+    let path = format!("{}/../../crds/samples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let mut cluster: Cluster = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    cluster.metadata.uid = Some("cluster-uid".into());
+    cluster.metadata.generation = Some(1);
+    cluster.metadata.resource_version = Some("1".into());
+    cluster
+}
+
+impl World {
+    fn new(cluster: Cluster) -> Self {
+        let view = ClusterView {
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            cluster,
+            operator: OperatorFacts {
+                namespace: "kubeonkube-system".into(),
+                image_repository: "registry.k8s.io".into(),
+            },
+            peers: Vec::new(),
+            storage_classes: vec![StorageClassFacts { name: "standard".into(), default: true }],
+            namespace: None,
+            objects: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ca_pem: None,
+            templates: BTreeMap::new(),
+            accepted: None,
+            etcd: Observed::Absent,
+            external: Observed::Absent,
+            business: Observed::Absent,
+            nodes: Observed::Absent,
+        };
+        Self { view, version: 1 }
+    }
+
+    fn live(&mut self, manifest: &Manifest) -> Live {
+        self.version += 1;
+        let mut body = manifest.body.clone();
+        if manifest.key.kind == DEPLOYMENT {
+            let replicas = body.pointer("/spec/replicas").cloned().unwrap();
+            body["metadata"]["generation"] = json!(1);
+            body["status"] = json!({"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
+                "availableReplicas": replicas, "readyReplicas": replicas});
+        }
+        if manifest.key.kind == POD {
+            body["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        }
+        Live {
+            uid: format!("uid-{}", self.version),
+            resource_version: self.version.to_string(),
+            deleting: false,
+            settled: None,
+            body,
+        }
+    }
+
+    fn perform(&mut self, action: &Action) {
+        match action {
+            Action::AddFinalizer => {
+                self.view.cluster.metadata.finalizers =
+                    Some(vec![kok_api::names::CLEANUP_FINALIZER.into()]);
+            }
+            Action::RemoveFinalizer => self.view.cluster.metadata.finalizers = None,
+            Action::Create(manifest) | Action::Apply(manifest) => {
+                assert!(
+                    manifest.key.kind == NAMESPACE || self.view.namespace.is_some(),
+                    "{action} before its namespace"
+                );
+                let live = self.live(manifest);
+                if manifest.key.kind == NAMESPACE {
+                    self.view.namespace = Some(live);
+                } else {
+                    self.view.objects.insert(manifest.key.clone(), live);
+                }
+            }
+            Action::Mint(mint) => {
+                self.version += 1;
+                let validity = match &mint.recipe.material {
+                    Material::Ca(spec) => Some((spec.common_name.clone(), spec.validity, true)),
+                    Material::Leaf { spec, .. } => Some((spec.common_name.clone(), spec.validity, false)),
+                    Material::SigningKey | Material::Encryption(_) => None,
+                };
+                let certificate = validity.map(|(_, validity, is_ca)| {
+                    let key = kok_pki::Key::generate().unwrap();
+                    let serial = kok_pki::Serial::random().unwrap();
+                    let ca = kok_pki::Ca::issue(
+                        &kok_pki::CaSpec::new("ca", Duration::from_secs(10 * 365 * 86400)),
+                        key,
+                        serial,
+                        self.view.now,
+                    )
+                    .unwrap();
+                    let mut facts = kok_pki::inspect(ca.cert_pem()).unwrap();
+                    facts.is_ca = is_ca;
+                    facts.not_after = self.view.now + jiff::SignedDuration::try_from(validity).unwrap();
+                    if let Material::Leaf { ca, spec, .. } = &mint.recipe.material {
+                        let issuer = self.view.secrets[*ca].certificate.clone().unwrap();
+                        facts.common_name.clone_from(&spec.common_name);
+                        facts.organizations.clone_from(&spec.organizations);
+                        facts.dns_names.clone_from(&spec.dns_names);
+                        facts.ip_addresses.clone_from(&spec.ip_addresses);
+                        facts.usage = Some(spec.usage);
+                        facts.issuer_common_name.clone_from(&issuer.common_name);
+                        facts.authority_key_id.clone_from(&issuer.subject_key_id);
+                    }
+                    facts
+                });
+                self.view.secrets.insert(
+                    mint.recipe.name.clone(),
+                    SecretFacts {
+                        uid: format!("uid-{}", self.version),
+                        resource_version: self.version.to_string(),
+                        digest: format!("digest-{}", self.version),
+                        intact: true,
+                        recipe: Some(mint.recipe.hash()),
+                        public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
+                        certificate,
+                    },
+                );
+            }
+            Action::Delete { key, .. } => {
+                if key.kind == NAMESPACE {
+                    self.view.namespace = None;
+                    self.view.objects.clear();
+                    self.view.secrets.clear();
+                } else {
+                    self.view.objects.remove(key);
+                    self.view.secrets.remove(&key.name);
+                }
+            }
+            Action::ApplyBusiness(manifest) => {
+                let live = self.live(manifest);
+                if let Observed::Known(objects) = &mut self.view.business {
+                    objects.insert(manifest.key.clone(), live);
+                }
+            }
+            Action::DeleteBusiness { key, .. } => {
+                if let Observed::Known(objects) = &mut self.view.business {
+                    objects.remove(key);
+                }
+            }
+        }
+        // What the controllers and the components do by themselves.
+        let members: BTreeMap<String, EtcdMemberFacts> = self
+            .view
+            .objects
+            .keys()
+            .filter(|key| key.kind == POD)
+            .enumerate()
+            .map(|(index, key)| {
+                let answer = Some(EtcdAnswer { version: "3.6.14".into(), leader: index == 0 });
+                (key.name.clone(), EtcdMemberFacts { id: format!("{index:x}"), learner: false, answer })
+            })
+            .collect();
+        if !members.is_empty() {
+            self.view.etcd = Observed::Known(EtcdFacts { cluster_id: "abc".into(), quorum: true, members });
+        }
+        let apiserver = self.view.objects.keys().any(|key| key.kind == DEPLOYMENT && key.name == "kube-apiserver");
+        if apiserver && self.view.business == Observed::Absent {
+            self.view.business = Observed::Known(BTreeMap::new());
+            self.view.external = Observed::Known(ExternalAnswer { version: self.view.cluster.spec.version.clone() });
+        }
+        self.view.accepted = self.accepted();
+    }
+
+    fn accepted(&self) -> Option<kok_api::ClusterSpec> {
+        let key = ObjectKey {
+            kind: CONFIG_MAP,
+            namespace: Some(self.view.namespace_name()),
+            name: "accepted-spec".into(),
+        };
+        serde_json::from_str(self.view.objects.get(&key)?.text("/data/spec.json")?).ok()
+    }
+
+    /// Passes until a plan is empty; gives every action on the way.
+    fn settle(&mut self) -> Vec<Action> {
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            let plan = self.pass();
+            if plan.actions.is_empty() {
+                return all;
+            }
+            all.extend(plan.actions);
+        }
+        panic!("no rest after 20 passes; last actions: {:?}", all.iter().rev().take(5).map(ToString::to_string).collect::<Vec<_>>());
+    }
+
+    fn pass(&mut self) -> Plan {
+        self.view.now = self.view.now + jiff::SignedDuration::from_secs(1);
+        let plan = plan(&self.view);
+        for action in &plan.actions {
+            self.perform(action);
+        }
+        self.view.cluster.status = Some(plan.status.clone());
+        plan
+    }
+
+    fn condition(&self, type_: &str) -> (String, String) {
+        let conditions = &self.view.cluster.status.as_ref().unwrap().conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+        (found.status.clone(), found.message.clone())
+    }
+}
+
+fn names(actions: &[Action]) -> Vec<String> {
+    actions.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_sample_comes_to_rest_as_declared() {
+    for name in ["minimal", "standard", "everything"] {
+        let mut world = World::new(sample(name));
+        let actions = world.settle();
+        assert!(actions.len() > 40, "{name}: {}", actions.len());
+        for type_ in ["Valid", "EtcdReady", "ApiserverReady", "ControllersReady", "CertificatesReady", "ExtensionsReady", "Available", "UpToDate"] {
+            assert_eq!(world.condition(type_).0, "True", "{name} {type_}: {}", world.condition(type_).1);
+        }
+        assert_eq!(world.view.cluster.status.as_ref().unwrap().conditions.len(), 10);
+        let mut once: Vec<_> = names(&actions);
+        once.sort();
+        let all = once.len();
+        once.dedup();
+        assert_eq!(once.len(), all, "{name}: something was written twice on the way");
+    }
+}
+
+#[test]
+fn a_crash_after_any_write_leads_to_the_same_rest() {
+    let mut reference = World::new(sample("minimal"));
+    let mut wanted = names(&reference.settle());
+    wanted.sort();
+    for crash_after in 1..wanted.len() {
+        let mut world = World::new(sample("minimal"));
+        let mut done = Vec::new();
+        'run: loop {
+            let plan = plan(&world.view);
+            for action in &plan.actions {
+                world.perform(action);
+                done.push(action.to_string());
+                if done.len() == crash_after {
+                    break 'run;
+                }
+            }
+            world.view.cluster.status = Some(plan.status.clone());
+        }
+        // The status of the crashed pass was never written.
+        done.extend(names(&world.settle()));
+        done.sort();
+        assert_eq!(done, wanted, "crash after write {crash_after}");
+    }
+}
+
+#[test]
+fn a_deleted_object_returns_and_nothing_else_is_written() {
+    let mut world = World::new(sample("standard"));
+    world.settle();
+    let keys: Vec<ObjectKey> = world.view.objects.keys().filter(|key| key.kind.kind != "PersistentVolumeClaim").cloned().collect();
+    for key in keys {
+        let gone = world.view.objects.remove(&key).unwrap();
+        let again = world.settle();
+        assert_eq!(again.len(), 1, "{key}: {:?}", names(&again));
+        assert!(world.view.objects.contains_key(&key));
+        drop(gone);
+    }
+}
+
+#[test]
+fn a_lost_ca_is_never_made_again() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    for name in ["ca", "etcd-ca", "front-proxy-ca", "sa", "encryption"] {
+        let kept = world.view.secrets.remove(name).unwrap();
+        let actions = world.pass().actions;
+        assert!(!actions.iter().any(|action| matches!(action, Action::Mint(_))), "{name}: {:?}", names(&actions));
+        assert_eq!(world.condition("CertificatesReady").0, "False");
+        assert!(world.condition("CertificatesReady").1.contains("restore it from a backup"));
+        world.view.secrets.insert(name.into(), kept);
+    }
+}
+
+#[test]
+fn an_invalid_spec_changes_nothing_and_the_last_valid_one_is_kept_running() {
+    let mut world = World::new(sample("standard"));
+    world.settle();
+    world.view.cluster.metadata.generation = Some(2);
+    world.view.cluster.spec.apiserver.args.insert("anonymous-auth".into(), "true".into());
+    assert_eq!(names(&world.settle()), Vec::<String>::new());
+    let (status, message) = world.condition("Valid");
+    assert_eq!(status, "False");
+    assert!(message.contains("anonymous-auth"), "{message}");
+    assert_eq!(world.condition("Available").0, "True");
+    // Self-healing goes on meanwhile.
+    world.view.objects.retain(|key, _| key.kind != DEPLOYMENT);
+    assert_eq!(world.settle().len(), 3);
+    // Undoing the edit leads back.
+    world.view.cluster.spec.apiserver.args.clear();
+    assert_eq!(names(&world.settle()), Vec::<String>::new());
+    assert_eq!(world.condition("Valid").0, "True");
+}
+
+#[test]
+fn a_removed_user_loses_the_secret() {
+    let mut world = World::new(sample("standard"));
+    world.settle();
+    assert!(world.view.secrets.contains_key("user-alice-kubeconfig"));
+    world.view.cluster.spec.users.clear();
+    world.settle();
+    assert!(!world.view.secrets.contains_key("user-alice-kubeconfig"));
+}
+
+#[test]
+fn a_removed_extension_is_pruned_from_the_business_cluster() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    let count = |world: &World| world.view.business.known().unwrap().keys().filter(|key| key.name.contains("coredns")).count();
+    assert!(count(&world) > 3);
+    world.view.cluster.spec.extensions.retain(|extension| extension.name != "coredns");
+    world.settle();
+    assert_eq!(count(&world), 0);
+}
+
+#[test]
+fn etcd_pods_are_replaced_one_at_a_time_and_the_leader_last() {
+    let mut world = World::new(sample("standard"));
+    world.settle();
+    world.view.cluster.spec.etcd.args.insert("quota-backend-bytes".into(), "4294967296".into());
+    let mut deleted = Vec::new();
+    for _ in 0..10 {
+        let plan = world.pass();
+        let now: Vec<String> = plan
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Delete { key, .. } if key.kind == POD => Some(key.name.clone()),
+                _ => None,
+            })
+            .collect();
+        assert!(now.len() <= 1, "{now:?}");
+        deleted.extend(now);
+    }
+    assert_eq!(deleted, ["etcd-1", "etcd-2", "etcd-0"]);
+}
+
+#[test]
+fn a_member_without_its_volume_is_not_started() {
+    let mut world = World::new(sample("standard"));
+    world.settle();
+    world.view.objects.retain(|key, _| key.name != "etcd-1" || !["Pod", "PersistentVolumeClaim"].contains(&key.kind.kind));
+    let plan = world.pass();
+    assert!(plan.gates.iter().any(|gate| gate.reason == "MemberDataLost"), "{:?}", plan.gates);
+    assert!(!names(&plan.actions).iter().any(|action| action.contains("Pod") && action.contains("etcd-1")));
+}
+
+#[test]
+fn controllers_wait_for_the_apiservers_in_an_upgrade() {
+    let mut cluster = sample("standard");
+    cluster.spec.version = "1.35.4".into();
+    let mut world = World::new(cluster);
+    world.settle();
+    world.view.cluster.spec.version = "1.36.3".into();
+    let first = plan(&world.view);
+    let images: Vec<Value> = first
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT => {
+                manifest.body.pointer("/spec/template/spec/containers/0/image").cloned()
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(images, [json!("registry.k8s.io/kube-apiserver:v1.36.3")]);
+    world.settle();
+    let history = &world.view.cluster.status.as_ref().unwrap().version.as_ref().unwrap().history;
+    assert_eq!(history.len(), 2);
+}
+
+#[test]
+fn certificates_are_renewed_before_they_end_and_pods_roll() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    world.view.now = world.view.now + jiff::SignedDuration::from_hours(6000);
+    let actions = world.settle();
+    let minted = actions.iter().filter(|action| matches!(action, Action::Mint(_))).count();
+    assert!(minted > 8, "{:?}", names(&actions));
+    assert!(!names(&actions).iter().any(|action| action.starts_with("Mint Secret ca ")));
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT)).count(), 3);
+    let soonest: Timestamp = world.view.secrets.values().filter_map(|secret| secret.certificate.as_ref()).map(|it| it.not_after).min().unwrap();
+    assert!(soonest > world.view.now);
+}
+
+#[test]
+fn deletion_ends_from_every_stage() {
+    let mut reference = World::new(sample("minimal"));
+    let writes = reference.settle().len();
+    for stop in 0..writes {
+        let mut world = World::new(sample("minimal"));
+        let mut done = 0;
+        'run: while done < stop {
+            for action in plan(&world.view).actions {
+                world.perform(&action);
+                done += 1;
+                if done == stop {
+                    break 'run;
+                }
+            }
+        }
+        world.view.cluster.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now));
+        world.settle();
+        assert!(world.view.namespace.is_none());
+        assert_eq!(world.view.cluster.metadata.finalizers.clone().unwrap_or_default(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_foreign_namespace_is_left_alone() {
+    let mut world = World::new(sample("minimal"));
+    world.view.namespace = Some(Live {
+        uid: "foreign".into(),
+        resource_version: "1".into(),
+        deleting: false,
+        settled: None,
+        body: json!({"metadata": {"name": "cluster-minimal"}}),
+    });
+    world.settle();
+    assert_eq!(world.condition("Valid").0, "False");
+    world.view.cluster.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now));
+    world.settle();
+    assert!(world.view.namespace.is_some(), "another's namespace was deleted");
+}
