@@ -87,7 +87,60 @@ pub async fn delete(
     };
     match api(client, resource, namespace).delete(name, &params).await {
         Ok(_) => Ok(Deleted::Accepted),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deleted::AlreadyGone),
+        // By code: the answer for a kind that is not served has no reason, and kube 5.0.0's `is_not_found`
+        // then says no (its `reason_or_code` asks whether the wanted reason is known, not the received one).
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deleted::AlreadyGone),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Bytes, http::StatusCode};
+    use kube::core::GroupVersionKind;
+    use rstest::rstest;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::{ErrorClass, classify};
+
+    fn thing() -> ApiResource {
+        ApiResource::from_gvk(&GroupVersionKind::gvk("example.org", "v1", "Thing"))
+    }
+
+    /// Deletes from a server that gives this one answer.
+    async fn delete_answered(code: u16, body: &'static str) -> Result<Deleted, kube::Error> {
+        let code = StatusCode::from_u16(code).unwrap();
+        let client = Client::new(Router::new().fallback(async move || (code, body)), "ns");
+        delete(&client, &thing(), Some("ns"), "a", "uid-1", None).await
+    }
+
+    #[rstest]
+    #[case::object(r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#)]
+    #[case::no_reason(r#"{"kind":"Status","status":"Failure","code":404}"#)]
+    #[case::kind_not_served("404 page not found\n")]
+    #[tokio::test]
+    async fn what_is_gone_counts_as_deleted(#[case] body: &'static str) {
+        assert_eq!(delete_answered(404, body).await.unwrap(), Deleted::AlreadyGone);
+    }
+
+    #[tokio::test]
+    async fn another_object_of_that_name_is_a_conflict() {
+        let body = r#"{"kind":"Status","status":"Failure","reason":"Conflict","code":409}"#;
+        let error = delete_answered(409, body).await.unwrap_err();
+        assert_eq!(classify(&error), ErrorClass::Conflict);
+    }
+
+    #[tokio::test]
+    async fn a_delete_names_the_uid_and_version_that_it_means() {
+        let router = Router::new().fallback(async |body: Bytes| {
+            let sent: Value = serde_json::from_slice(&body).unwrap();
+            let wanted = json!({"uid": "uid-1", "resourceVersion": "7"});
+            assert_eq!(sent["preconditions"], wanted);
+            r#"{"kind":"Status","status":"Success"}"#
+        });
+        let client = Client::new(router, "ns");
+        let deleted = delete(&client, &thing(), None, "a", "uid-1", Some("7")).await;
+        assert_eq!(deleted.unwrap(), Deleted::Accepted);
     }
 }

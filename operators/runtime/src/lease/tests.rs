@@ -105,7 +105,9 @@ impl FakeServer {
 }
 
 fn failure(code: u16) -> Response {
-    let status = Status::failure("made up", "").with_code(code);
+    // Servers send the reason, and kube 5.0.0 needs it: its `is_not_found` does not fall back to the code.
+    let reason = if code == 404 { "NotFound" } else { "" };
+    let status = Status::failure("made up", reason).with_code(code);
     (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
 }
 
