@@ -172,7 +172,10 @@ pub struct Network {
     pub service_cidr: String,
     /// DNS domain of the business cluster.
     #[serde(default = "default_dns_domain")]
-    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"), length(max = 120))]
+    #[schemars(
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+        length(max = 120)
+    )]
     pub dns_domain: String,
 }
 
@@ -195,7 +198,12 @@ pub struct Endpoint {
     pub type_: EndpointType,
     /// Address or DNS name that clients use; part of the serving certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*|[0-9a-fA-F:]+)$"), length(max = 253))]
+    #[schemars(
+        regex(
+            pattern = r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*|[0-9a-fA-F:]+)$"
+        ),
+        length(max = 253)
+    )]
     pub host: Option<String>,
     /// Port that clients use. NodePort: the node port. Others: the Service's port, 6443 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -432,7 +440,10 @@ fn default_renew_before() -> String {
 
 impl Default for Certificates {
     fn default() -> Self {
-        Self { validity: default_validity(), renew_before: default_renew_before() }
+        Self {
+            validity: default_validity(),
+            renew_before: default_renew_before(),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kok_api::cluster::{ClusterStatus, Phase};
@@ -108,7 +110,11 @@ pub async fn run(
                 .iter()
                 .filter_map(|guard| guard.0.as_ref().ok())
                 .filter(|cluster| {
-                    cluster.spec.extensions.iter().any(|it| it.template.config_map.as_deref() == Some(name.as_str()))
+                    cluster
+                        .spec
+                        .extensions
+                        .iter()
+                        .any(|it| it.template.config_map.as_deref() == Some(name.as_str()))
                 })
                 .map(|cluster| ObjectRef::new(&cluster.name_any()))
                 .collect::<Vec<_>>()
@@ -124,9 +130,13 @@ fn watch_owned<K>(controller: Controller<Guarded>, client: &Client) -> Controlle
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
-    let ours = watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY));
+    let ours =
+        watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY));
     controller.watches(Api::<PartialObjectMeta<K>>::all(client.clone()), ours, |object| {
-        object.labels().get(names::CLUSTER_LABEL).map(|cluster| ObjectRef::new(cluster))
+        object
+            .labels()
+            .get(names::CLUSTER_LABEL)
+            .map(|cluster| ObjectRef::new(cluster))
     })
 }
 
@@ -136,7 +146,11 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
         warn!(cluster = name, %error, "the Cluster cannot be decoded; it is left alone until it changes");
         return Ok(Action::await_change());
     }
-    let span = info_span!("reconcile", cluster = name, generation = guarded.meta().generation);
+    let span = info_span!(
+        "reconcile",
+        cluster = name,
+        generation = guarded.meta().generation
+    );
     let started = Instant::now();
     let result = look(&name, &context).instrument(span).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
@@ -153,7 +167,9 @@ async fn look(name: &str, context: &Context) -> Result<Action, ReconcileError> {
     };
     let view = &observation.view;
     let plan = plan(view);
-    context.plans.record(name, serde_json::json!({"at": view.now, "plan": &plan}));
+    context
+        .plans
+        .record(name, serde_json::json!({"at": view.now, "plan": &plan}));
     let executed = context.executor.execute(&plan, &observation).await;
     if executed.is_ok() {
         for action in &plan.actions {
@@ -164,7 +180,10 @@ async fn look(name: &str, context: &Context) -> Result<Action, ReconcileError> {
     context.metrics.set_gates(CONTROLLER, name, &gates);
     context.metrics.set_certificates(
         name,
-        plan.status.certificates.iter().map(|certificate| (certificate.name.as_str(), certificate.not_after.0)),
+        plan.status
+            .certificates
+            .iter()
+            .map(|certificate| (certificate.name.as_str(), certificate.not_after.0)),
     );
     let removed = plan.actions.contains(&kok_plan::cluster::Action::RemoveFinalizer);
     if !removed {
@@ -203,19 +222,40 @@ async fn write_status(cluster: &Cluster, plan: &Plan, context: &Context) -> Resu
 async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context: &Context) {
     let Some(phase) = phase else { return };
     let message = |type_: &str| {
-        plan.status.conditions.iter().find(|condition| condition.type_ == type_).map(|it| it.message.clone()).unwrap_or_default()
+        plan.status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .map(|it| it.message.clone())
+            .unwrap_or_default()
     };
     let regarding = cluster.object_ref(&());
     info!(?phase, "phase changed");
     let reason = format!("{phase:?}");
     match phase {
-        Phase::Invalid => context.events.warning(&regarding, &reason, "Validate", &message("Valid")).await,
-        Phase::Degraded => {
-            context.events.warning(&regarding, &reason, "Observe", &message("Available")).await;
+        Phase::Invalid => {
+            context
+                .events
+                .warning(&regarding, &reason, "Validate", &message("Valid"))
+                .await
         }
-        Phase::Running => context.events.normal(&regarding, &reason, "Converge", &message("Available")).await,
+        Phase::Degraded => {
+            context
+                .events
+                .warning(&regarding, &reason, "Observe", &message("Available"))
+                .await;
+        }
+        Phase::Running => {
+            context
+                .events
+                .normal(&regarding, &reason, "Converge", &message("Available"))
+                .await
+        }
         Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
-            context.events.normal(&regarding, &reason, "Converge", &message("Progressing")).await;
+            context
+                .events
+                .normal(&regarding, &reason, "Converge", &message("Progressing"))
+                .await;
         }
     }
 }

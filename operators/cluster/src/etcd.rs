@@ -43,7 +43,10 @@ pub async fn observe(hosts: &[(String, String)], credentials: &EtcdCredentials) 
 }
 
 fn facts(hosts: &[(String, String)], answers: Vec<Result<MemberReport, String>>) -> Observed<EtcdFacts> {
-    let why = answers.iter().find_map(|answer| answer.as_ref().err().cloned()).unwrap_or_default();
+    let why = answers
+        .iter()
+        .find_map(|answer| answer.as_ref().err().cloned())
+        .unwrap_or_default();
     let reports: Vec<MemberReport> = answers.into_iter().filter_map(Result::ok).collect();
     let Some(first) = reports.iter().find(|report| report.quorum).or(reports.first()) else {
         return Observed::Unknown(why);
@@ -53,11 +56,21 @@ fn facts(hosts: &[(String, String)], answers: Vec<Result<MemberReport, String>>)
         // A member that never started has no name; its address tells which one it is.
         let known = hosts.iter().find(|(host_name, _)| host_name == name);
         let name = known.map_or_else(|| format!("{id:x}"), |(name, _)| name.clone());
-        let answer = reports.iter().find(|report| report.member_id == *id).map(|report| EtcdAnswer {
-            version: report.version.clone(),
-            leader: report.leader == *id,
-        });
-        members.insert(name, EtcdMemberFacts { id: format!("{id:x}"), learner: *learner, answer });
+        let answer = reports
+            .iter()
+            .find(|report| report.member_id == *id)
+            .map(|report| EtcdAnswer {
+                version: report.version.clone(),
+                leader: report.leader == *id,
+            });
+        members.insert(
+            name,
+            EtcdMemberFacts {
+                id: format!("{id:x}"),
+                learner: *learner,
+                answer,
+            },
+        );
     }
     Observed::Known(EtcdFacts {
         cluster_id: format!("{:x}", first.cluster_id),
@@ -71,7 +84,10 @@ async fn ask(host: &str, credentials: &EtcdCredentials) -> Result<MemberReport, 
         .ca_certificate(Certificate::from_pem(&credentials.ca))
         .identity(Identity::from_pem(&credentials.certificate, &credentials.key))
         .domain_name(host);
-    let options = ConnectOptions::new().with_tls(tls).with_connect_timeout(DEADLINE).with_timeout(DEADLINE);
+    let options = ConnectOptions::new()
+        .with_tls(tls)
+        .with_connect_timeout(DEADLINE)
+        .with_timeout(DEADLINE);
     let mut client = Client::connect([format!("https://{host}:2379")], Some(options)).await?;
     let status = client.status().await?;
     // Both are answered only with a quorum; the read is linearizable.
@@ -84,8 +100,9 @@ async fn ask(host: &str, credentials: &EtcdCredentials) -> Result<MemberReport, 
             .collect(),
         Err(_) => Vec::new(),
     };
-    let (cluster_id, member_id) =
-        status.header().map_or((0, 0), |header| (header.cluster_id(), header.member_id()));
+    let (cluster_id, member_id) = status
+        .header()
+        .map_or((0, 0), |header| (header.cluster_id(), header.member_id()));
     Ok(MemberReport {
         cluster_id,
         member_id,

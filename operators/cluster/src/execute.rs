@@ -92,22 +92,44 @@ impl Executor {
         cas: &mut BTreeMap<&'static str, Ca>,
     ) -> Result<(), ExecuteError> {
         let view = &observation.view;
-        let failed = |source: kube::Error| ExecuteError::Api { action: action.to_string(), source: Box::new(source) };
+        let failed = |source: kube::Error| ExecuteError::Api {
+            action: action.to_string(),
+            source: Box::new(source),
+        };
         let business = || {
             observation
                 .business
                 .as_ref()
-                .ok_or_else(|| ExecuteError::NoBusinessClient { action: action.to_string() })
+                .ok_or_else(|| ExecuteError::NoBusinessClient {
+                    action: action.to_string(),
+                })
         };
         match action {
-            Action::AddFinalizer => self.finalizers(view, |names| names.push(names::CLEANUP_FINALIZER.into())).await.map_err(failed),
-            Action::RemoveFinalizer => {
-                self.finalizers(view, |names| names.retain(|name| name != names::CLEANUP_FINALIZER)).await.map_err(failed)
-            }
+            Action::AddFinalizer => self
+                .finalizers(view, |names| names.push(names::CLEANUP_FINALIZER.into()))
+                .await
+                .map_err(failed),
+            Action::RemoveFinalizer => self
+                .finalizers(view, |names| {
+                    names.retain(|name| name != names::CLEANUP_FINALIZER)
+                })
+                .await
+                .map_err(failed),
             Action::Create(manifest) => create(&self.client, manifest).await.map_err(failed),
-            Action::Apply(manifest) => self.apply(&self.client, view.name(), manifest).await.map_err(failed),
-            Action::ApplyBusiness(manifest) => self.apply(business()?, view.name(), manifest).await.map_err(failed),
-            Action::Delete { key, uid, resource_version, .. } => kok_runtime::apply::delete(
+            Action::Apply(manifest) => self
+                .apply(&self.client, view.name(), manifest)
+                .await
+                .map_err(failed),
+            Action::ApplyBusiness(manifest) => self
+                .apply(business()?, view.name(), manifest)
+                .await
+                .map_err(failed),
+            Action::Delete {
+                key,
+                uid,
+                resource_version,
+                ..
+            } => kok_runtime::apply::delete(
                 &self.client,
                 &resource(&key.kind),
                 key.namespace.as_deref(),
@@ -134,7 +156,11 @@ impl Executor {
     }
 
     /// Changes the Cluster's finalizers, provided that nobody changed the Cluster since it was seen.
-    async fn finalizers(&self, view: &ClusterView, change: impl FnOnce(&mut Vec<String>)) -> Result<(), kube::Error> {
+    async fn finalizers(
+        &self,
+        view: &ClusterView,
+        change: impl FnOnce(&mut Vec<String>),
+    ) -> Result<(), kube::Error> {
         let mut finalizers = view.cluster.metadata.finalizers.clone().unwrap_or_default();
         change(&mut finalizers);
         let patch = json!({"metadata": {
@@ -152,8 +178,11 @@ impl Executor {
         let object: DynamicObject =
             serde_json::from_value(manifest.body.clone()).map_err(kube::Error::SerdeError)?;
         let (kind, namespace) = (resource(&manifest.key.kind), manifest.key.namespace.as_deref());
-        let applied = kok_runtime::apply::apply(client, names::FIELD_MANAGER, &kind, namespace, &object).await?;
-        if let (Some(uid), Some(version), Some(hash)) = (applied.uid(), applied.resource_version(), manifest.seal()) {
+        let applied =
+            kok_runtime::apply::apply(client, names::FIELD_MANAGER, &kind, namespace, &object).await?;
+        if let (Some(uid), Some(version), Some(hash)) =
+            (applied.uid(), applied.resource_version(), manifest.seal())
+        {
             self.settled.record(cluster, &uid, &version, hash);
         }
         Ok(())
@@ -166,8 +195,14 @@ impl Executor {
         view: &ClusterView,
         cas: &mut BTreeMap<&'static str, Ca>,
     ) -> Result<(), ExecuteError> {
-        let pki = |source| ExecuteError::Pki { action: action.to_string(), source };
-        let failed = |source: kube::Error| ExecuteError::Api { action: action.to_string(), source: Box::new(source) };
+        let pki = |source| ExecuteError::Pki {
+            action: action.to_string(),
+            source,
+        };
+        let failed = |source: kube::Error| ExecuteError::Api {
+            action: action.to_string(),
+            source: Box::new(source),
+        };
         let api = Api::<Secret>::namespaced(self.client.clone(), &view.namespace_name());
         if let Material::Leaf { ca, .. } = &mint.recipe.material
             && !cas.contains_key(ca)
@@ -176,25 +211,45 @@ impl Executor {
             let loaded = text(&secret, "tls.crt")
                 .zip(text(&secret, "tls.key"))
                 .and_then(|(certificate, key)| Ca::load(&certificate, &key).ok());
-            cas.insert(ca, loaded.ok_or_else(|| ExecuteError::NoCa { action: action.to_string(), ca })?);
+            cas.insert(
+                ca,
+                loaded.ok_or_else(|| ExecuteError::NoCa {
+                    action: action.to_string(),
+                    ca,
+                })?,
+            );
         }
         let data = make(&mint.recipe.material, cas, view).map_err(pki)?;
         let secret = secret(mint, data, view);
         match &mint.replaces {
-            None => api.create(&PostParams::default(), &secret).await.map_err(failed)?,
-            Some(_) => api.replace(&mint.recipe.name, &PostParams::default(), &secret).await.map_err(failed)?,
+            None => api
+                .create(&PostParams::default(), &secret)
+                .await
+                .map_err(failed)?,
+            Some(_) => api
+                .replace(&mint.recipe.name, &PostParams::default(), &secret)
+                .await
+                .map_err(failed)?,
         };
         Ok(())
     }
 }
 
 async fn create(client: &Client, manifest: &Manifest) -> Result<(), kube::Error> {
-    let object: DynamicObject = serde_json::from_value(manifest.body.clone()).map_err(kube::Error::SerdeError)?;
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
-    kok_runtime::apply::api(client, &resource(&manifest.key.kind), manifest.key.namespace.as_deref())
-        .create(&params, &object)
-        .await
-        .map(|_| ())
+    let object: DynamicObject =
+        serde_json::from_value(manifest.body.clone()).map_err(kube::Error::SerdeError)?;
+    let params = PostParams {
+        field_manager: Some(names::FIELD_MANAGER.into()),
+        ..PostParams::default()
+    };
+    kok_runtime::apply::api(
+        client,
+        &resource(&manifest.key.kind),
+        manifest.key.namespace.as_deref(),
+    )
+    .create(&params, &object)
+    .await
+    .map(|_| ())
 }
 
 /// Draws keys and signs: the content of a Secret.
@@ -221,7 +276,9 @@ fn make(
             let key = STANDARD.encode(random_key()?);
             put("encryption.yaml", &encryption_configuration(*provider, &key));
         }
-        Material::Leaf { ca, spec, kubeconfig, .. } => {
+        Material::Leaf {
+            ca, spec, kubeconfig, ..
+        } => {
             // Loaded by the caller, which names the Secret when it cannot.
             let Some(ca) = cas.get(ca) else { return Ok(data) };
             let key = Key::generate()?;
@@ -250,7 +307,10 @@ fn make(
                         cert: format!("{directory}/tls.crt"),
                         key: format!("{directory}/tls.key"),
                     };
-                    put("kubeconfig", &kok_pki::kubeconfig_files(view.name(), server, &spec.common_name, &files));
+                    put(
+                        "kubeconfig",
+                        &kok_pki::kubeconfig_files(view.name(), server, &spec.common_name, &files),
+                    );
                 }
             }
         }
@@ -261,7 +321,9 @@ fn make(
 /// 32 random bytes: a key for either encryption provider.
 fn random_key() -> Result<[u8; 32], kok_pki::Error> {
     let mut key = [0; 32];
-    SystemRandom::new().fill(&mut key).map_err(|_| kok_pki::Error::Randomness)?;
+    SystemRandom::new()
+        .fill(&mut key)
+        .map_err(|_| kok_pki::Error::Randomness)?;
     Ok(key)
 }
 
@@ -283,7 +345,10 @@ fn encryption_configuration(provider: EncryptionProvider, key: &str) -> String {
 
 fn secret(mint: &Mint, data: BTreeMap<String, Vec<u8>>, view: &ClusterView) -> Secret {
     let digest = data_digest(&data);
-    let mut secret = Secret { type_: Some("Opaque".into()), ..Secret::default() };
+    let mut secret = Secret {
+        type_: Some("Opaque".into()),
+        ..Secret::default()
+    };
     secret.metadata.name = Some(mint.recipe.name.clone());
     secret.metadata.namespace = Some(view.namespace_name());
     secret.metadata.resource_version.clone_from(&mint.replaces);
@@ -296,6 +361,10 @@ fn secret(mint: &Mint, data: BTreeMap<String, Vec<u8>>, view: &ClusterView) -> S
         (RECIPE_HASH.into(), mint.recipe.hash()),
         (DATA_HASH.into(), digest),
     ]));
-    secret.data = Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect());
+    secret.data = Some(
+        data.into_iter()
+            .map(|(key, value)| (key, ByteString(value)))
+            .collect(),
+    );
     secret
 }

@@ -52,7 +52,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let metrics = Metrics::new();
     let plans = PlanBook::new(PLANS);
     let readiness = Readiness::new(&[kok_runtime::crds::READINESS_CHECK]);
-    let admin = Admin { readiness: readiness.clone(), metrics: metrics.clone(), plans: plans.clone() };
+    let admin = Admin {
+        readiness: readiness.clone(),
+        metrics: metrics.clone(),
+        plans: plans.clone(),
+    };
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, arguments.admin_port)).await?;
     let admin = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -78,8 +82,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     info!(identity = arguments.identity, "leading");
 
     let settled = Arc::new(Settled::default());
-    let operator =
-        OperatorFacts { namespace: arguments.namespace.clone(), image_repository: arguments.image_repository };
+    let operator = OperatorFacts {
+        namespace: arguments.namespace.clone(),
+        image_repository: arguments.image_repository,
+    };
     let build_client = client.clone();
     let work = controller::run(
         client,
@@ -91,7 +97,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 clusters,
                 settled: settled.clone(),
             },
-            executor: Executor { client: build_client.clone(), settled },
+            executor: Executor {
+                client: build_client.clone(),
+                settled,
+            },
             events: Events::new(build_client, "cluster-operator", &arguments.identity),
             metrics,
             plans,

@@ -24,8 +24,8 @@ use kok_plan::object::{Live, ObjectKey};
 use kok_render::sha256_hex;
 use kube::api::{DynamicObject, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::reflector::Store;
 use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
 use kube::{Api, Client, Config, ResourceExt};
 
 use crate::etcd::{self, EtcdCredentials};
@@ -72,7 +72,10 @@ impl Observer {
         let namespace_name = names::cluster_namespace(name);
         let namespace = self.namespace(name, &namespace_name).await?;
         let (objects, raw_secrets) = match namespace {
-            Some(_) => tokio::try_join!(self.objects(name, &namespace_name), self.secrets(name, &namespace_name))?,
+            Some(_) => tokio::try_join!(
+                self.objects(name, &namespace_name),
+                self.secrets(name, &namespace_name)
+            )?,
             None => (BTreeMap::new(), BTreeMap::new()),
         };
         let templates = self.templates(&cluster).await?;
@@ -85,8 +88,13 @@ impl Observer {
             peers: self.peers(name),
             storage_classes,
             namespace,
-            secrets: raw_secrets.iter().map(|(name, secret)| (name.clone(), secret_facts(secret))).collect(),
-            ca_pem: raw_secrets.get(secrets::CA).and_then(|secret| text(secret, "tls.crt")),
+            secrets: raw_secrets
+                .iter()
+                .map(|(name, secret)| (name.clone(), secret_facts(secret)))
+                .collect(),
+            ca_pem: raw_secrets
+                .get(secrets::CA)
+                .and_then(|secret| text(secret, "tls.crt")),
             objects,
             templates,
             accepted,
@@ -119,8 +127,14 @@ impl Observer {
         }))
     }
 
-    async fn objects(&self, cluster: &str, namespace: &str) -> Result<BTreeMap<ObjectKey, Live>, kube::Error> {
-        let lists = kind::META.iter().map(|kind| self.list(&self.client, cluster, kind, Some(namespace)));
+    async fn objects(
+        &self,
+        cluster: &str,
+        namespace: &str,
+    ) -> Result<BTreeMap<ObjectKey, Live>, kube::Error> {
+        let lists = kind::META
+            .iter()
+            .map(|kind| self.list(&self.client, cluster, kind, Some(namespace)));
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }
 
@@ -137,20 +151,33 @@ impl Observer {
             names::MANAGED_BY,
             names::CLUSTER_LABEL
         ));
-        let list = kok_runtime::apply::api(client, &resource(kind), namespace).list(&params).await?;
-        Ok(list.items.into_iter().map(|object| self.keyed(cluster, kind, object)).collect())
+        let list = kok_runtime::apply::api(client, &resource(kind), namespace)
+            .list(&params)
+            .await?;
+        Ok(list
+            .items
+            .into_iter()
+            .map(|object| self.keyed(cluster, kind, object))
+            .collect())
     }
 
     fn keyed(&self, cluster: &str, kind: &Kind, mut object: DynamicObject) -> (ObjectKey, Live) {
         object.metadata.managed_fields = None;
-        let key = ObjectKey { kind: *kind, namespace: object.namespace(), name: object.name_any() };
+        let key = ObjectKey {
+            kind: *kind,
+            namespace: object.namespace(),
+            name: object.name_any(),
+        };
         let body = serde_json::to_value(&object).unwrap_or_default();
         let live = self.live(cluster, &object, body);
         (key, live)
     }
 
     fn live<K: ResourceExt>(&self, cluster: &str, object: &K, body: serde_json::Value) -> Live {
-        let (uid, resource_version) = (object.uid().unwrap_or_default(), object.resource_version().unwrap_or_default());
+        let (uid, resource_version) = (
+            object.uid().unwrap_or_default(),
+            object.resource_version().unwrap_or_default(),
+        );
         Live {
             settled: self.settled.hash(cluster, &uid, &resource_version),
             deleting: object.meta().deletion_timestamp.is_some(),
@@ -167,8 +194,14 @@ impl Observer {
             names::MANAGED_BY,
             names::CLUSTER_LABEL
         ));
-        let list = Api::<Secret>::namespaced(self.client.clone(), namespace).list(&params).await?;
-        Ok(list.items.into_iter().map(|secret| (secret.name_any(), secret)).collect())
+        let list = Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .list(&params)
+            .await?;
+        Ok(list
+            .items
+            .into_iter()
+            .map(|secret| (secret.name_any(), secret))
+            .collect())
     }
 
     async fn templates(
@@ -176,7 +209,11 @@ impl Observer {
         cluster: &Cluster,
     ) -> Result<BTreeMap<String, Option<BTreeMap<String, String>>>, kube::Error> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.operator.namespace);
-        let wanted = cluster.spec.extensions.iter().filter_map(|extension| extension.template.config_map.clone());
+        let wanted = cluster
+            .spec
+            .extensions
+            .iter()
+            .filter_map(|extension| extension.template.config_map.clone());
         try_join_all(wanted.map(|name| {
             let api = api.clone();
             async move {
@@ -189,12 +226,17 @@ impl Observer {
     }
 
     async fn storage_classes(&self) -> Result<Vec<StorageClassFacts>, kube::Error> {
-        let list = Api::<StorageClass>::all(self.client.clone()).list(&ListParams::default()).await?;
+        let list = Api::<StorageClass>::all(self.client.clone())
+            .list(&ListParams::default())
+            .await?;
         let mut classes: Vec<_> = list
             .items
             .into_iter()
             .map(|class| StorageClassFacts {
-                default: class.annotations().get("storageclass.kubernetes.io/is-default-class").is_some_and(|it| it == "true"),
+                default: class
+                    .annotations()
+                    .get("storageclass.kubernetes.io/is-default-class")
+                    .is_some_and(|it| it == "true"),
                 name: class.name_any(),
             })
             .collect();
@@ -211,7 +253,11 @@ impl Observer {
             .filter(|peer| peer.name_any() != name)
             .map(|peer| Peer {
                 name: peer.name_any(),
-                node_port: peer.spec.endpoint.port.filter(|_| peer.spec.endpoint.type_ == EndpointType::NodePort),
+                node_port: peer
+                    .spec
+                    .endpoint
+                    .port
+                    .filter(|_| peer.spec.endpoint.type_ == EndpointType::NodePort),
                 created: peer.metadata.creation_timestamp.as_ref().map(|time| time.0),
             })
             .collect();
@@ -232,7 +278,9 @@ impl Observer {
                 key: text(secret, "tls.key")?,
             })
         });
-        let Some(credentials) = credentials else { return Observed::Absent };
+        let Some(credentials) = credentials else {
+            return Observed::Absent;
+        };
         let ends = Endpoints::of(spec, view);
         let names: Vec<String> = (0..spec.mode.replicas()).map(names::etcd_member).collect();
         let running = names
@@ -241,7 +289,10 @@ impl Observer {
         if !running {
             return Observed::Unknown("no etcd pod is running".into());
         }
-        let hosts: Vec<(String, String)> = names.into_iter().map(|name| (name.clone(), ends.etcd_host(&name))).collect();
+        let hosts: Vec<(String, String)> = names
+            .into_iter()
+            .map(|name| (name.clone(), ends.etcd_host(&name)))
+            .collect();
         etcd::observe(&hosts, &credentials).await
     }
 
@@ -251,8 +302,12 @@ impl Observer {
         client: Option<&Client>,
         view: &ClusterView,
     ) -> Observed<BTreeMap<ObjectKey, Live>> {
-        let Some(client) = client.filter(|_| apiserver_started(view)) else { return Observed::Absent };
-        let lists = kind::BUSINESS.iter().map(|kind| self.list(client, cluster, kind, None));
+        let Some(client) = client.filter(|_| apiserver_started(view)) else {
+            return Observed::Absent;
+        };
+        let lists = kind::BUSINESS
+            .iter()
+            .map(|kind| self.list(client, cluster, kind, None));
         match tokio::time::timeout(DEADLINE, try_join_all(lists)).await {
             Ok(Ok(lists)) => Observed::Known(lists.into_iter().flatten().collect()),
             Ok(Err(error)) => Observed::Unknown(error.to_string()),
@@ -264,24 +319,31 @@ impl Observer {
 /// Whether a pod of the apiserver runs: before that, asking it only costs time.
 fn apiserver_started(view: &ClusterView) -> bool {
     let name = kok_plan::cluster::manifests::APISERVER;
-    view.object(kind::DEPLOYMENT, name).is_some_and(|live| live.number("/status/readyReplicas") > 0)
+    view.object(kind::DEPLOYMENT, name)
+        .is_some_and(|live| live.number("/status/readyReplicas") > 0)
 }
 
 async fn external(admin: Option<&Client>, view: &ClusterView) -> Observed<ExternalAnswer> {
-    let Some(client) = admin.filter(|_| apiserver_started(view)) else { return Observed::Absent };
+    let Some(client) = admin.filter(|_| apiserver_started(view)) else {
+        return Observed::Absent;
+    };
     let ask = async {
         Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         client.apiserver_version().await
     };
     match tokio::time::timeout(DEADLINE, ask).await {
-        Ok(Ok(info)) => Observed::Known(ExternalAnswer { version: info.git_version.trim_start_matches('v').into() }),
+        Ok(Ok(info)) => Observed::Known(ExternalAnswer {
+            version: info.git_version.trim_start_matches('v').into(),
+        }),
         Ok(Err(error)) => Observed::Unknown(error.to_string()),
         Err(_) => Observed::Unknown(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
 async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodesStatus> {
-    let Some(client) = client.filter(|_| apiserver_started(view)) else { return Observed::Absent };
+    let Some(client) = client.filter(|_| apiserver_started(view)) else {
+        return Observed::Absent;
+    };
     let api = Api::<Node>::all(client.clone());
     let params = ListParams::default();
     match tokio::time::timeout(DEADLINE, api.list(&params)).await {
@@ -294,8 +356,13 @@ async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodesSta
 fn node_summary(nodes: &[Node]) -> NodesStatus {
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let ready = |node: &&Node| {
-        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        let conditions = node
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        conditions
+            .into_iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
     };
     let kubelets = nodes.iter().filter_map(|node| {
         let version = &node.status.as_ref()?.node_info.as_ref()?.kubelet_version;
@@ -309,8 +376,11 @@ fn node_summary(nodes: &[Node]) -> NodesStatus {
 }
 
 fn accepted_spec(objects: &BTreeMap<ObjectKey, Live>, namespace: &str) -> Option<ClusterSpec> {
-    let key =
-        ObjectKey { kind: kind::CONFIG_MAP, namespace: Some(namespace.into()), name: ACCEPTED_SPEC.into() };
+    let key = ObjectKey {
+        kind: kind::CONFIG_MAP,
+        namespace: Some(namespace.into()),
+        name: ACCEPTED_SPEC.into(),
+    };
     serde_json::from_str(objects.get(&key)?.text("/data/spec.json")?).ok()
 }
 
@@ -331,8 +401,12 @@ pub(crate) fn data_digest(data: &BTreeMap<String, Vec<u8>>) -> String {
 }
 
 fn secret_facts(secret: &Secret) -> SecretFacts {
-    let data: BTreeMap<String, Vec<u8>> =
-        secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+    let data: BTreeMap<String, Vec<u8>> = secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.0.clone()))
+        .collect();
     let digest = data_digest(&data);
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     let certificate = text(secret, "tls.crt").and_then(|pem| kok_pki::inspect(&pem).ok());
@@ -353,7 +427,10 @@ fn client_from(secret: &Secret) -> Option<Client> {
     let server = text(secret, "kubeconfig")?;
     let kubeconfig = Kubeconfig::from_yaml(&server).ok()?;
     // No file and no network: an embedded kubeconfig is decoded in place.
-    let config = futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()));
+    let config = futures::executor::block_on(Config::from_custom_kubeconfig(
+        kubeconfig,
+        &KubeConfigOptions::default(),
+    ));
     let mut config = config.ok()?;
     config.connect_timeout = Some(DEADLINE);
     config.read_timeout = Some(DEADLINE);

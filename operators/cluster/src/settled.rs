@@ -32,7 +32,10 @@ impl Settled {
 
     /// Forgets a Cluster.
     pub fn forget(&self, cluster: &str) {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+        self.clusters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(cluster);
     }
 }
 

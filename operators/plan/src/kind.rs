@@ -24,7 +24,13 @@ impl Kind {
         kind: &'static str,
         plural: &'static str,
     ) -> Self {
-        Self { group, version, kind, plural, namespaced: true }
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            namespaced: true,
+        }
     }
 
     const fn cluster(
@@ -33,12 +39,22 @@ impl Kind {
         kind: &'static str,
         plural: &'static str,
     ) -> Self {
-        Self { group, version, kind, plural, namespaced: false }
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            namespaced: false,
+        }
     }
 
     /// `apiVersion` of objects of this kind.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.into()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -81,8 +97,14 @@ pub const META: &[Kind] = &[
 ];
 
 /// Kinds that a template with placement Meta may name: workload and its configuration, no rights, no secrets.
-pub const META_EXTENSION: &[Kind] =
-    &[CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT, STATEFUL_SET, BUDGET];
+pub const META_EXTENSION: &[Kind] = &[
+    CONFIG_MAP,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    DEPLOYMENT,
+    STATEFUL_SET,
+    BUDGET,
+];
 
 /// Kinds that a template with placement Business may name. The cluster-scoped ones are an allow-list.
 pub const BUSINESS: &[Kind] = &[
@@ -103,16 +125,31 @@ pub const BUSINESS: &[Kind] = &[
     Kind::namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     Kind::namespaced("rbac.authorization.k8s.io", "v1", "Role", "roles"),
     Kind::namespaced("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
-    Kind::namespaced("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Kind::namespaced(
+        "autoscaling",
+        "v2",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    ),
     NAMESPACE,
     Kind::cluster("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles"),
-    Kind::cluster("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"),
+    Kind::cluster(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+    ),
     Kind::cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses"),
     Kind::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses"),
     Kind::cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers"),
     Kind::cluster("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses"),
     Kind::cluster("networking.k8s.io", "v1", "IngressClass", "ingressclasses"),
-    Kind::cluster("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"),
+    Kind::cluster(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    ),
 ];
 
 /// Kinds in the order in which objects are applied: what others refer to comes first.

@@ -15,7 +15,9 @@ pub fn nth_address(cidr: &str, index: u32) -> Option<IpAddr> {
             }
             Some(IpAddr::V4(network.to_bits().checked_add(index)?.into()))
         }
-        IpAddr::V6(network) => Some(IpAddr::V6(network.to_bits().checked_add(u128::from(index))?.into())),
+        IpAddr::V6(network) => Some(IpAddr::V6(
+            network.to_bits().checked_add(u128::from(index))?.into(),
+        )),
     }
 }
 

@@ -53,7 +53,10 @@ impl Live {
 
     /// The value at a JSON pointer as a number; zero when absent, as Kubernetes leaves zeros out.
     pub fn number(&self, pointer: &str) -> i64 {
-        self.body.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+        self.body
+            .pointer(pointer)
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
     }
 
     /// A label.
@@ -117,20 +120,44 @@ impl Manifest {
     /// # Errors
     /// When its kind is not allowed.
     pub fn of(mut body: Value, allowed: &[Kind], namespace: &str) -> Result<Self, Refused> {
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            body.pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (api_version, kind_name, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
-        let Some(kind) =
-            allowed.iter().find(|kind| kind.kind == kind_name && kind.api_version() == api_version).copied()
+        let Some(kind) = allowed
+            .iter()
+            .find(|kind| kind.kind == kind_name && kind.api_version() == api_version)
+            .copied()
         else {
             let allowed: Vec<_> = allowed.iter().map(|kind| kind.kind).collect();
-            return Err(Refused::Kind { api_version, kind: kind_name, allowed: allowed.join(", ") });
+            return Err(Refused::Kind {
+                api_version,
+                kind: kind_name,
+                allowed: allowed.join(", "),
+            });
         };
         let named = text("/metadata/namespace");
-        let namespace = kind.namespaced.then(|| if named.is_empty() { namespace.to_owned() } else { named });
+        let namespace = kind.namespaced.then(|| {
+            if named.is_empty() {
+                namespace.to_owned()
+            } else {
+                named
+            }
+        });
         if let (Some(namespace), Some(metadata)) = (&namespace, body.get_mut("metadata")) {
             metadata["namespace"] = json!(namespace);
         }
-        Ok(Self { key: ObjectKey { kind, namespace, name }, body: pruned(body) })
+        Ok(Self {
+            key: ObjectKey {
+                kind,
+                namespace,
+                name,
+            },
+            body: pruned(body),
+        })
     }
 
     /// Adds labels to the object.
@@ -159,7 +186,11 @@ impl Manifest {
 
     /// The hash that [`Manifest::sealed`] wrote.
     pub fn seal(&self) -> Option<&str> {
-        self.body.get("metadata")?.get("annotations")?.get(names::APPLIED_HASH)?.as_str()
+        self.body
+            .get("metadata")?
+            .get("annotations")?
+            .get(names::APPLIED_HASH)?
+            .as_str()
     }
 
     /// Whether `live` is as this manifest wants it.
@@ -196,12 +227,18 @@ fn pruned(value: Value) -> Value {
 /// Whether everything in `wanted` is in `live`. Lists must have the same length; quantities are compared by value.
 pub fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match live.get(key) {
-            Some(live) => contains(live, wanted),
-            None => wanted.as_object().is_some_and(serde_json::Map::is_empty),
-        }),
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| match live.get(key) {
+                Some(live) => contains(live, wanted),
+                None => wanted.as_object().is_some_and(serde_json::Map::is_empty),
+            })
+        }
         (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+            live.len() == wanted.len()
+                && live
+                    .iter()
+                    .zip(wanted)
+                    .all(|(live, wanted)| contains(live, wanted))
         }
         (Value::String(live), Value::String(wanted)) => {
             live == wanted
@@ -213,7 +250,9 @@ pub fn contains(live: &Value, wanted: &Value) -> bool {
 
 /// A Kubernetes quantity in thousandths: `100m`, `1`, `1.5Gi`. None when the text is none.
 fn quantity(text: &str) -> Option<i128> {
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if fraction.len() > 3 || whole.is_empty() || whole.len() > 18 {
@@ -254,8 +293,14 @@ mod tests {
     #[test]
     fn defaults_of_the_server_are_no_difference_but_an_added_list_item_is() {
         let wanted = json!({"spec": {"ports": [{"port": 1}]}});
-        assert!(contains(&json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1}}), &wanted));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}), &wanted));
+        assert!(contains(
+            &json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1}}),
+            &wanted
+        ));
+        assert!(!contains(
+            &json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}),
+            &wanted
+        ));
         assert!(!contains(&json!({"spec": {"ports": [{"port": 2}]}}), &wanted));
         assert!(!contains(&json!({}), &wanted));
     }

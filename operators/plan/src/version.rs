@@ -28,8 +28,16 @@ impl FromStr for Version {
         let wrong = || NotAVersion(text.into());
         let mut parts = text.trim_start_matches('v').split('.').map(str::parse::<u32>);
         let mut next = || parts.next().and_then(Result::ok).ok_or_else(wrong);
-        let version = Self { major: next()?, minor: next()?, patch: next()? };
-        if parts.next().is_some() { Err(wrong()) } else { Ok(version) }
+        let version = Self {
+            major: next()?,
+            minor: next()?,
+            patch: next()?,
+        };
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(version)
+        }
     }
 }
 

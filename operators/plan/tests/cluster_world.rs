@@ -9,7 +9,8 @@ use kok_api::Cluster;
 use kok_plan::Observed;
 use kok_plan::cluster::secrets::Material;
 use kok_plan::cluster::view::{
-    ClusterView, EtcdAnswer, EtcdFacts, EtcdMemberFacts, ExternalAnswer, OperatorFacts, SecretFacts, StorageClassFacts,
+    ClusterView, EtcdAnswer, EtcdFacts, EtcdMemberFacts, ExternalAnswer, OperatorFacts, SecretFacts,
+    StorageClassFacts,
 };
 use kok_plan::cluster::{Action, Plan, plan};
 use kok_plan::kind::{CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD};
@@ -40,7 +41,10 @@ impl World {
                 image_repository: "registry.k8s.io".into(),
             },
             peers: Vec::new(),
-            storage_classes: vec![StorageClassFacts { name: "standard".into(), default: true }],
+            storage_classes: vec![StorageClassFacts {
+                name: "standard".into(),
+                default: true,
+            }],
             namespace: None,
             objects: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -79,8 +83,7 @@ impl World {
     fn perform(&mut self, action: &Action) {
         match action {
             Action::AddFinalizer => {
-                self.view.cluster.metadata.finalizers =
-                    Some(vec![kok_api::names::CLEANUP_FINALIZER.into()]);
+                self.view.cluster.metadata.finalizers = Some(vec![kok_api::names::CLEANUP_FINALIZER.into()]);
             }
             Action::RemoveFinalizer => self.view.cluster.metadata.finalizers = None,
             Action::Create(manifest) | Action::Apply(manifest) => {
@@ -170,17 +173,37 @@ impl World {
             .filter(|key| key.kind == POD)
             .enumerate()
             .map(|(index, key)| {
-                let answer = Some(EtcdAnswer { version: "3.6.14".into(), leader: index == 0 });
-                (key.name.clone(), EtcdMemberFacts { id: format!("{index:x}"), learner: false, answer })
+                let answer = Some(EtcdAnswer {
+                    version: "3.6.14".into(),
+                    leader: index == 0,
+                });
+                (
+                    key.name.clone(),
+                    EtcdMemberFacts {
+                        id: format!("{index:x}"),
+                        learner: false,
+                        answer,
+                    },
+                )
             })
             .collect();
         if !members.is_empty() {
-            self.view.etcd = Observed::Known(EtcdFacts { cluster_id: "abc".into(), quorum: true, members });
+            self.view.etcd = Observed::Known(EtcdFacts {
+                cluster_id: "abc".into(),
+                quorum: true,
+                members,
+            });
         }
-        let apiserver = self.view.objects.keys().any(|key| key.kind == DEPLOYMENT && key.name == "kube-apiserver");
+        let apiserver = self
+            .view
+            .objects
+            .keys()
+            .any(|key| key.kind == DEPLOYMENT && key.name == "kube-apiserver");
         if apiserver && self.view.business == Observed::Absent {
             self.view.business = Observed::Known(BTreeMap::new());
-            self.view.external = Observed::Known(ExternalAnswer { version: self.view.cluster.spec.version.clone() });
+            self.view.external = Observed::Known(ExternalAnswer {
+                version: self.view.cluster.spec.version.clone(),
+            });
         }
         self.view.accepted = self.accepted();
     }
@@ -204,7 +227,14 @@ impl World {
             }
             all.extend(plan.actions);
         }
-        panic!("no rest after 20 passes; last actions: {:?}", all.iter().rev().take(5).map(ToString::to_string).collect::<Vec<_>>());
+        panic!(
+            "no rest after 20 passes; last actions: {:?}",
+            all.iter()
+                .rev()
+                .take(5)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        );
     }
 
     fn pass(&mut self) -> Plan {
@@ -219,7 +249,10 @@ impl World {
 
     fn condition(&self, type_: &str) -> (String, String) {
         let conditions = &self.view.cluster.status.as_ref().unwrap().conditions;
-        let found = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+        let found = conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .unwrap();
         (found.status.clone(), found.message.clone())
     }
 }
@@ -234,8 +267,22 @@ fn every_sample_comes_to_rest_as_declared() {
         let mut world = World::new(sample(name));
         let actions = world.settle();
         assert!(actions.len() > 40, "{name}: {}", actions.len());
-        for type_ in ["Valid", "EtcdReady", "ApiserverReady", "ControllersReady", "CertificatesReady", "ExtensionsReady", "Available", "UpToDate"] {
-            assert_eq!(world.condition(type_).0, "True", "{name} {type_}: {}", world.condition(type_).1);
+        for type_ in [
+            "Valid",
+            "EtcdReady",
+            "ApiserverReady",
+            "ControllersReady",
+            "CertificatesReady",
+            "ExtensionsReady",
+            "Available",
+            "UpToDate",
+        ] {
+            assert_eq!(
+                world.condition(type_).0,
+                "True",
+                "{name} {type_}: {}",
+                world.condition(type_).1
+            );
         }
         assert_eq!(world.view.cluster.status.as_ref().unwrap().conditions.len(), 10);
         let mut once: Vec<_> = names(&actions);
@@ -276,7 +323,13 @@ fn a_crash_after_any_write_leads_to_the_same_rest() {
 fn a_deleted_object_returns_and_nothing_else_is_written() {
     let mut world = World::new(sample("standard"));
     world.settle();
-    let keys: Vec<ObjectKey> = world.view.objects.keys().filter(|key| key.kind.kind != "PersistentVolumeClaim").cloned().collect();
+    let keys: Vec<ObjectKey> = world
+        .view
+        .objects
+        .keys()
+        .filter(|key| key.kind.kind != "PersistentVolumeClaim")
+        .cloned()
+        .collect();
     for key in keys {
         let gone = world.view.objects.remove(&key).unwrap();
         let again = world.settle();
@@ -293,9 +346,18 @@ fn a_lost_ca_is_never_made_again() {
     for name in ["ca", "etcd-ca", "front-proxy-ca", "sa", "encryption"] {
         let kept = world.view.secrets.remove(name).unwrap();
         let actions = world.pass().actions;
-        assert!(!actions.iter().any(|action| matches!(action, Action::Mint(_))), "{name}: {:?}", names(&actions));
+        assert!(
+            !actions.iter().any(|action| matches!(action, Action::Mint(_))),
+            "{name}: {:?}",
+            names(&actions)
+        );
         assert_eq!(world.condition("CertificatesReady").0, "False");
-        assert!(world.condition("CertificatesReady").1.contains("restore it from a backup"));
+        assert!(
+            world
+                .condition("CertificatesReady")
+                .1
+                .contains("restore it from a backup")
+        );
         world.view.secrets.insert(name.into(), kept);
     }
 }
@@ -305,7 +367,13 @@ fn an_invalid_spec_changes_nothing_and_the_last_valid_one_is_kept_running() {
     let mut world = World::new(sample("standard"));
     world.settle();
     world.view.cluster.metadata.generation = Some(2);
-    world.view.cluster.spec.apiserver.args.insert("anonymous-auth".into(), "true".into());
+    world
+        .view
+        .cluster
+        .spec
+        .apiserver
+        .args
+        .insert("anonymous-auth".into(), "true".into());
     assert_eq!(names(&world.settle()), Vec::<String>::new());
     let (status, message) = world.condition("Valid");
     assert_eq!(status, "False");
@@ -334,9 +402,23 @@ fn a_removed_user_loses_the_secret() {
 fn a_removed_extension_is_pruned_from_the_business_cluster() {
     let mut world = World::new(sample("minimal"));
     world.settle();
-    let count = |world: &World| world.view.business.known().unwrap().keys().filter(|key| key.name.contains("coredns")).count();
+    let count = |world: &World| {
+        world
+            .view
+            .business
+            .known()
+            .unwrap()
+            .keys()
+            .filter(|key| key.name.contains("coredns"))
+            .count()
+    };
     assert!(count(&world) > 3);
-    world.view.cluster.spec.extensions.retain(|extension| extension.name != "coredns");
+    world
+        .view
+        .cluster
+        .spec
+        .extensions
+        .retain(|extension| extension.name != "coredns");
     world.settle();
     assert_eq!(count(&world), 0);
 }
@@ -345,7 +427,13 @@ fn a_removed_extension_is_pruned_from_the_business_cluster() {
 fn etcd_pods_are_replaced_one_at_a_time_and_the_leader_last() {
     let mut world = World::new(sample("standard"));
     world.settle();
-    world.view.cluster.spec.etcd.args.insert("quota-backend-bytes".into(), "4294967296".into());
+    world
+        .view
+        .cluster
+        .spec
+        .etcd
+        .args
+        .insert("quota-backend-bytes".into(), "4294967296".into());
     let mut deleted = Vec::new();
     for _ in 0..10 {
         let plan = world.pass();
@@ -367,10 +455,21 @@ fn etcd_pods_are_replaced_one_at_a_time_and_the_leader_last() {
 fn a_member_without_its_volume_is_not_started() {
     let mut world = World::new(sample("standard"));
     world.settle();
-    world.view.objects.retain(|key, _| key.name != "etcd-1" || !["Pod", "PersistentVolumeClaim"].contains(&key.kind.kind));
+    world
+        .view
+        .objects
+        .retain(|key, _| key.name != "etcd-1" || !["Pod", "PersistentVolumeClaim"].contains(&key.kind.kind));
     let plan = world.pass();
-    assert!(plan.gates.iter().any(|gate| gate.reason == "MemberDataLost"), "{:?}", plan.gates);
-    assert!(!names(&plan.actions).iter().any(|action| action.contains("Pod") && action.contains("etcd-1")));
+    assert!(
+        plan.gates.iter().any(|gate| gate.reason == "MemberDataLost"),
+        "{:?}",
+        plan.gates
+    );
+    assert!(
+        !names(&plan.actions)
+            .iter()
+            .any(|action| action.contains("Pod") && action.contains("etcd-1"))
+    );
 }
 
 #[test]
@@ -385,15 +484,25 @@ fn controllers_wait_for_the_apiservers_in_an_upgrade() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT => {
-                manifest.body.pointer("/spec/template/spec/containers/0/image").cloned()
-            }
+            Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT => manifest
+                .body
+                .pointer("/spec/template/spec/containers/0/image")
+                .cloned(),
             _ => None,
         })
         .collect();
     assert_eq!(images, [json!("registry.k8s.io/kube-apiserver:v1.36.3")]);
     world.settle();
-    let history = &world.view.cluster.status.as_ref().unwrap().version.as_ref().unwrap().history;
+    let history = &world
+        .view
+        .cluster
+        .status
+        .as_ref()
+        .unwrap()
+        .version
+        .as_ref()
+        .unwrap()
+        .history;
     assert_eq!(history.len(), 2);
 }
 
@@ -403,11 +512,31 @@ fn certificates_are_renewed_before_they_end_and_pods_roll() {
     world.settle();
     world.view.now = world.view.now + jiff::SignedDuration::from_hours(6000);
     let actions = world.settle();
-    let minted = actions.iter().filter(|action| matches!(action, Action::Mint(_))).count();
+    let minted = actions
+        .iter()
+        .filter(|action| matches!(action, Action::Mint(_)))
+        .count();
     assert!(minted > 8, "{:?}", names(&actions));
-    assert!(!names(&actions).iter().any(|action| action.starts_with("Mint Secret ca ")));
-    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT)).count(), 3);
-    let soonest: Timestamp = world.view.secrets.values().filter_map(|secret| secret.certificate.as_ref()).map(|it| it.not_after).min().unwrap();
+    assert!(
+        !names(&actions)
+            .iter()
+            .any(|action| action.starts_with("Mint Secret ca "))
+    );
+    assert_eq!(
+        actions
+            .iter()
+            .filter(|action| matches!(action, Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT))
+            .count(),
+        3
+    );
+    let soonest: Timestamp = world
+        .view
+        .secrets
+        .values()
+        .filter_map(|secret| secret.certificate.as_ref())
+        .map(|it| it.not_after)
+        .min()
+        .unwrap();
     assert!(soonest > world.view.now);
 }
 
@@ -427,11 +556,15 @@ fn deletion_ends_from_every_stage() {
                 }
             }
         }
-        world.view.cluster.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now));
+        world.view.cluster.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now),
+        );
         world.settle();
         assert!(world.view.namespace.is_none());
-        assert_eq!(world.view.cluster.metadata.finalizers.clone().unwrap_or_default(), Vec::<String>::new());
+        assert_eq!(
+            world.view.cluster.metadata.finalizers.clone().unwrap_or_default(),
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -447,8 +580,9 @@ fn a_foreign_namespace_is_left_alone() {
     });
     world.settle();
     assert_eq!(world.condition("Valid").0, "False");
-    world.view.cluster.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now));
+    world.view.cluster.metadata.deletion_timestamp = Some(
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now),
+    );
     world.settle();
     assert!(world.view.namespace.is_some(), "another's namespace was deleted");
 }

@@ -43,7 +43,10 @@ pub struct ExtensionSource {
 /// The names are constants of this workspace; a test asks for each of them.
 pub fn control_plane(name: &str) -> Option<Template> {
     let path = format!("control-plane/{name}.yaml.j2");
-    CONTROL_PLANE.iter().find(|(file, _)| *file == path).map(|(file, text)| Template::new(*file, *text))
+    CONTROL_PLANE
+        .iter()
+        .find(|(file, _)| *file == path)
+        .map(|(file, text)| Template::new(*file, *text))
 }
 
 /// The extension that every business cluster gets, so that nodes can join by standard means.
@@ -75,6 +78,9 @@ pub fn extension(template: BuiltinTemplate) -> ExtensionSource {
 fn source(defaults: File, files: &[File]) -> ExtensionSource {
     ExtensionSource {
         defaults: defaults.1.into(),
-        templates: files.iter().map(|(name, text)| Template::new(*name, *text)).collect(),
+        templates: files
+            .iter()
+            .map(|(name, text)| Template::new(*name, *text))
+            .collect(),
     }
 }

@@ -25,7 +25,10 @@ pub struct Template {
 impl Template {
     /// A template from name and text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
     }
 }
 
@@ -60,7 +63,10 @@ pub fn documents(template: &Template, context: &impl Serialize) -> Result<Vec<Va
         template: template.name.clone(),
         message: error.to_string(),
     })?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+    Ok(documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect())
 }
 
 /// Renders `template` to Kubernetes objects: documents with `apiVersion`, `kind` and `metadata.name`.
@@ -71,10 +77,17 @@ pub fn objects(template: &Template, context: &impl Serialize) -> Result<Vec<Valu
     let documents = documents(template, context)?;
     for document in &documents {
         for field in ["/apiVersion", "/kind", "/metadata/name"] {
-            if document.pointer(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+            if document
+                .pointer(field)
+                .and_then(Value::as_str)
+                .is_none_or(str::is_empty)
+            {
                 return Err(RenderError::Output {
                     template: template.name.clone(),
-                    message: format!("a document has no {}", field.trim_start_matches('/').replace('/', ".")),
+                    message: format!(
+                        "a document has no {}",
+                        field.trim_start_matches('/').replace('/', ".")
+                    ),
                 });
             }
         }
@@ -86,10 +99,7 @@ pub fn objects(template: &Template, context: &impl Serialize) -> Result<Vec<Valu
 ///
 /// # Errors
 /// When the template does not render or is no map of strings.
-pub fn flags(
-    template: &Template,
-    context: &impl Serialize,
-) -> Result<BTreeMap<String, String>, RenderError> {
+pub fn flags(template: &Template, context: &impl Serialize) -> Result<BTreeMap<String, String>, RenderError> {
     let text = text(template, context)?;
     serde_saphyr::from_str(&text).map_err(|error| RenderError::Output {
         template: template.name.clone(),
@@ -102,8 +112,10 @@ pub fn flags(
 /// # Errors
 /// When `text` is no YAML map.
 pub fn yaml_map(name: &str, text: &str) -> Result<serde_json::Map<String, Value>, RenderError> {
-    serde_saphyr::from_str(text)
-        .map_err(|error| RenderError::Output { template: name.into(), message: error.to_string() })
+    serde_saphyr::from_str(text).map_err(|error| RenderError::Output {
+        template: name.into(),
+        message: error.to_string(),
+    })
 }
 
 /// `value` as YAML text.
@@ -111,14 +123,22 @@ pub fn yaml_map(name: &str, text: &str) -> Result<serde_json::Map<String, Value>
 /// # Errors
 /// When `value` cannot be written as YAML.
 pub fn to_yaml(value: &impl Serialize) -> Result<String, RenderError> {
-    serde_saphyr::to_string(value)
-        .map_err(|error| RenderError::Output { template: String::new(), message: error.to_string() })
+    serde_saphyr::to_string(value).map_err(|error| RenderError::Output {
+        template: String::new(),
+        message: error.to_string(),
+    })
 }
 
 fn text(template: &Template, context: &impl Serialize) -> Result<String, RenderError> {
     let wrong = |error: minijinja::Error| RenderError::Template {
         template: template.name.clone(),
-        message: format!("{error}{}", error.line().map(|line| format!(" (line {line})")).unwrap_or_default()),
+        message: format!(
+            "{error}{}",
+            error
+                .line()
+                .map(|line| format!(" (line {line})"))
+                .unwrap_or_default()
+        ),
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -126,9 +146,16 @@ fn text(template: &Template, context: &impl Serialize) -> Result<String, RenderE
     // A template that never ends must not stop the operator.
     environment.set_fuel(Some(200_000));
     environment.add_filter("sha256", |text: String| sha256_hex(text.as_bytes()));
-    environment.add_filter("base64", |text: String| base64::engine::general_purpose::STANDARD.encode(text));
-    environment.add_template(&template.name, &template.text).map_err(wrong)?;
-    environment.get_template(&template.name).and_then(|loaded| loaded.render(minijinja::value::Serde(context))).map_err(wrong)
+    environment.add_filter("base64", |text: String| {
+        base64::engine::general_purpose::STANDARD.encode(text)
+    });
+    environment
+        .add_template(&template.name, &template.text)
+        .map_err(wrong)?;
+    environment
+        .get_template(&template.name)
+        .and_then(|loaded| loaded.render(minijinja::value::Serde(context)))
+        .map_err(wrong)
 }
 
 /// SHA-256 of `bytes`, hexadecimal.
@@ -147,8 +174,19 @@ mod tests {
 
     #[test]
     fn text_from_a_user_stays_one_value() {
-        let template = Template::new("t", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ name }}}\n");
-        for evil in ["a\nb: c", "\"}", "{{ name }}", "---\nkind: Secret", "- x", "${PATH}", "'"] {
+        let template = Template::new(
+            "t",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ name }}}\n",
+        );
+        for evil in [
+            "a\nb: c",
+            "\"}",
+            "{{ name }}",
+            "---\nkind: Secret",
+            "- x",
+            "${PATH}",
+            "'",
+        ] {
             let rendered = objects(&template, &json!({"name": evil})).unwrap();
             assert_eq!(rendered.len(), 1);
             assert_eq!(rendered[0].pointer("/metadata/name"), Some(&json!(evil)));
@@ -170,6 +208,11 @@ mod tests {
     #[test]
     fn a_document_without_a_name_is_refused() {
         let template = Template::new("t", "apiVersion: v1\nkind: ConfigMap\n");
-        assert!(objects(&template, &json!({})).unwrap_err().to_string().contains("metadata.name"));
+        assert!(
+            objects(&template, &json!({}))
+                .unwrap_err()
+                .to_string()
+                .contains("metadata.name")
+        );
     }
 }

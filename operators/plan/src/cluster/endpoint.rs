@@ -40,9 +40,16 @@ impl Endpoints {
                 EndpointType::NodePort | EndpointType::DNSRoundRobin => None,
             })
             .and_then(|address| address.parse().ok());
-        let external_host = spec.endpoint.host.clone().unwrap_or_else(|| format!("apiserver-external.{namespace}.svc"));
-        let bracketed =
-            if external_host.contains(':') { format!("[{external_host}]") } else { external_host.clone() };
+        let external_host = spec
+            .endpoint
+            .host
+            .clone()
+            .unwrap_or_else(|| format!("apiserver-external.{namespace}.svc"));
+        let bracketed = if external_host.contains(':') {
+            format!("[{external_host}]")
+        } else {
+            external_host.clone()
+        };
         Self {
             port,
             internal_url: format!("https://apiserver.{namespace}.svc:{port}"),

@@ -26,7 +26,11 @@ pub struct EtcdPlan {
 /// A pod that is gone is created again with its volume. A pod that is not as declared is deleted, one at a time, the
 /// leader last, and only while every other member answers. A member whose data is gone is never started: it would
 /// found a second, empty cluster or be refused by its peers.
-pub fn plan(spec: &ClusterSpec, view: &ClusterView, renderer: &Renderer<'_>) -> Result<EtcdPlan, ManifestError> {
+pub fn plan(
+    spec: &ClusterSpec,
+    view: &ClusterView,
+    renderer: &Renderer<'_>,
+) -> Result<EtcdPlan, ManifestError> {
     let founded = founded(view);
     let mut plan = EtcdPlan::default();
     let mut outdated = Vec::new();
@@ -44,7 +48,8 @@ pub fn plan(spec: &ClusterSpec, view: &ClusterView, renderer: &Renderer<'_>) -> 
                 (CLAIM, Some(_)) => {}
                 (POD, Some(live)) => {
                     if is_over(live) && !live.deleting {
-                        plan.actions.push(Action::delete(manifest, live, "the pod has ended"));
+                        plan.actions
+                            .push(Action::delete(manifest, live, "the pod has ended"));
                     } else if live.annotation(names::APPLIED_HASH) != manifest.seal() && !live.deleting {
                         outdated.push((name.clone(), manifest.clone(), live.clone()));
                     }
@@ -72,7 +77,11 @@ pub fn plan(spec: &ClusterSpec, view: &ClusterView, renderer: &Renderer<'_>) -> 
 
 /// Whether the etcd cluster was founded: from then on no member is started as `new`.
 pub fn founded(view: &ClusterView) -> bool {
-    let recorded = view.cluster.status.as_ref().and_then(|status| status.etcd.as_ref());
+    let recorded = view
+        .cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.etcd.as_ref());
     recorded.is_some_and(|etcd| etcd.cluster_id.is_some()) || view.etcd.known().is_some()
 }
 
@@ -107,16 +116,30 @@ fn replace_one(
         });
         return;
     };
-    let answers = |name: &str| etcd.members.get(name).is_some_and(|member| member.answer.is_some());
+    let answers = |name: &str| {
+        etcd.members
+            .get(name)
+            .is_some_and(|member| member.answer.is_some())
+    };
     let leads = |name: &str| {
-        etcd.members.get(name).and_then(|member| member.answer.as_ref()).is_some_and(|answer| answer.leader)
+        etcd.members
+            .get(name)
+            .and_then(|member| member.answer.as_ref())
+            .is_some_and(|answer| answer.leader)
     };
     // Members that do not answer first: replacing them costs nothing. The leader last: fewest elections.
     outdated.sort_by_key(|(name, _, _)| (answers(name), leads(name), name.clone()));
-    let Some((name, manifest, live)) = outdated.into_iter().next() else { return };
-    let others = etcd.members.keys().filter(|other| **other != name && answers(other)).count();
+    let Some((name, manifest, live)) = outdated.into_iter().next() else {
+        return;
+    };
+    let others = etcd
+        .members
+        .keys()
+        .filter(|other| **other != name && answers(other))
+        .count();
     if members == 1 || (etcd.quorum && others == members - 1) {
-        plan.actions.push(Action::delete(&manifest, &live, "the pod is not as declared"));
+        plan.actions
+            .push(Action::delete(&manifest, &live, "the pod is not as declared"));
     } else {
         plan.gates.push(Gate {
             reason: "QuorumAtRisk",

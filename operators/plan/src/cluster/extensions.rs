@@ -30,7 +30,9 @@ pub enum ExtensionError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The ConfigMap is not there.
-    #[error("ConfigMap {name:?} is not in namespace {namespace}: create it there, with template files as keys that end in .yaml.j2")]
+    #[error(
+        "ConfigMap {name:?} is not in namespace {namespace}: create it there, with template files as keys that end in .yaml.j2"
+    )]
     NoConfigMap {
         /// Name of the ConfigMap.
         name: String,
@@ -70,7 +72,10 @@ pub fn render_bootstrap(spec: &ClusterSpec, view: &ClusterView) -> Result<Vec<Ma
     let extension = Extension {
         name: BOOTSTRAP.into(),
         version: spec.version.clone(),
-        template: kok_api::cluster::TemplateRef { builtin: None, config_map: None },
+        template: kok_api::cluster::TemplateRef {
+            builtin: None,
+            config_map: None,
+        },
         values: Map::new(),
         placement: ExtensionPlacement::Business,
     };
@@ -79,7 +84,10 @@ pub fn render_bootstrap(spec: &ClusterSpec, view: &ClusterView) -> Result<Vec<Ma
 
 fn from_config_map(name: &str, view: &ClusterView) -> Result<ExtensionSource, ExtensionError> {
     let Some(files) = view.templates.get(name).and_then(Option::as_ref) else {
-        return Err(ExtensionError::NoConfigMap { name: name.into(), namespace: view.operator.namespace.clone() });
+        return Err(ExtensionError::NoConfigMap {
+            name: name.into(),
+            namespace: view.operator.namespace.clone(),
+        });
     };
     let templates: Vec<Template> = files
         .iter()
@@ -89,7 +97,10 @@ fn from_config_map(name: &str, view: &ClusterView) -> Result<ExtensionSource, Ex
     if templates.is_empty() {
         return Err(ExtensionError::NoTemplate(name.into()));
     }
-    Ok(ExtensionSource { defaults: files.get("defaults.yaml").cloned().unwrap_or_default(), templates })
+    Ok(ExtensionSource {
+        defaults: files.get("defaults.yaml").cloned().unwrap_or_default(),
+        templates,
+    })
 }
 
 fn from_source(
@@ -100,8 +111,11 @@ fn from_source(
 ) -> Result<Vec<Manifest>, ExtensionError> {
     let context = context(spec, source, extension, view)?;
     let meta = extension.placement == ExtensionPlacement::Meta;
-    let (allowed, namespace) =
-        if meta { (META_EXTENSION, view.namespace_name()) } else { (BUSINESS, "kube-system".to_owned()) };
+    let (allowed, namespace) = if meta {
+        (META_EXTENSION, view.namespace_name())
+    } else {
+        (BUSINESS, "kube-system".to_owned())
+    };
     let labels = BTreeMap::from([
         (names::MANAGED_BY_LABEL, names::MANAGED_BY),
         (names::CLUSTER_LABEL, view.name()),
@@ -148,8 +162,11 @@ fn context(
     view: &ClusterView,
 ) -> Result<Value, RenderError> {
     let ends = Endpoints::of(spec, view);
-    let mut values =
-        if source.defaults.trim().is_empty() { Map::new() } else { kok_render::yaml_map("defaults.yaml", &source.defaults)? };
+    let mut values = if source.defaults.trim().is_empty() {
+        Map::new()
+    } else {
+        kok_render::yaml_map("defaults.yaml", &source.defaults)?
+    };
     values.extend(extension.values.clone());
     let address: Option<IpAddr> = ends.external_host.parse().ok().or(ends.assigned);
     let mut context = json!({
@@ -188,7 +205,10 @@ pub fn converge_business(
 ) -> Vec<Action> {
     let mut actions: Vec<Action> = wanted
         .iter()
-        .filter(|manifest| live.get(&manifest.key).is_none_or(|live| !manifest.agrees_with(live)))
+        .filter(|manifest| {
+            live.get(&manifest.key)
+                .is_none_or(|live| !manifest.agrees_with(live))
+        })
         .map(|manifest| Action::ApplyBusiness(manifest.clone()))
         .collect();
     for (key, object) in live {

@@ -23,29 +23,218 @@ const NETWORKS: &str = "it follows from spec.network or spec.endpoint";
 
 /// Flags that are refused, by component; `*` stands for all of them.
 const REFUSED: &[(&str, &[&str], &str)] = &[
-    ("kube-apiserver", &["anonymous-auth", "token-auth-file", "authentication-token-webhook-config-file"], AUTHENTICATION),
-    ("kube-apiserver", &["authorization-mode", "authorization-config", "authorization-webhook-config-file", "authorization-policy-file", "disable-admission-plugins"], AUTHORIZATION),
-    ("kube-apiserver", &["authentication-config", "oidc-issuer-url", "oidc-client-id", "oidc-username-claim", "oidc-groups-claim"], "use spec.apiserver.oidc"),
-    ("kube-apiserver", &["audit-log-path", "audit-policy-file", "audit-webhook-config-file"], "use spec.apiserver.audit"),
-    ("kube-apiserver", &["encryption-provider-config"], "use spec.apiserver.encryption"),
-    ("kube-apiserver", &["client-ca-file", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "kubelet-client-certificate", "kubelet-client-key", "kubelet-certificate-authority", "proxy-client-cert-file", "proxy-client-key-file", "requestheader-client-ca-file", "requestheader-allowed-names", "requestheader-extra-headers-prefix", "requestheader-group-headers", "requestheader-username-headers", "service-account-key-file", "service-account-signing-key-file", "tls-cert-file", "tls-private-key-file", "tls-sni-cert-key", "cert-dir"], CREDENTIALS),
-    ("kube-apiserver", &["etcd-servers", "etcd-servers-overrides", "etcd-prefix", "secure-port", "bind-address", "advertise-address", "service-cluster-ip-range", "service-account-issuer", "endpoint-reconciler-type", "enable-bootstrap-token-auth"], NETWORKS),
-    ("kube-controller-manager", &["cluster-cidr", "service-cluster-ip-range", "cluster-name", "allocate-node-cidrs"], NETWORKS),
-    ("kube-controller-manager", &["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig", "client-ca-file", "requestheader-client-ca-file", "cluster-signing-cert-file", "cluster-signing-key-file", "root-ca-file", "service-account-private-key-file", "tls-cert-file", "tls-private-key-file", "cert-dir"], CREDENTIALS),
-    ("kube-controller-manager", &["use-service-account-credentials", "authorization-always-allow-paths"], AUTHORIZATION),
-    ("kube-scheduler", &["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig", "client-ca-file", "requestheader-client-ca-file", "tls-cert-file", "tls-private-key-file", "cert-dir", "config"], CREDENTIALS),
-    ("kube-scheduler", &["authorization-always-allow-paths"], AUTHORIZATION),
-    ("etcd", &["name", "initial-cluster", "initial-cluster-state", "initial-cluster-token", "initial-advertise-peer-urls", "advertise-client-urls", "listen-client-urls", "listen-peer-urls", "listen-client-http-urls", "discovery", "discovery-srv", "data-dir", "wal-dir", "config-file"], IDENTITY),
-    ("etcd", &["cert-file", "key-file", "trusted-ca-file", "client-cert-auth", "client-crl-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file", "peer-client-cert-auth", "peer-crl-file", "auto-tls", "peer-auto-tls", "peer-skip-client-san-verification", "client-cert-allowed-hostname"], CREDENTIALS),
-    ("etcd", &["force-new-cluster", "unsafe-no-fsync", "strict-reconfig-check", "experimental-initial-corrupt-check", "experimental-compact-hash-check-enabled"], DURABILITY),
-    ("etcd", &["listen-metrics-urls", "enable-pprof", "enable-v2"], EXPOSURE),
+    (
+        "kube-apiserver",
+        &[
+            "anonymous-auth",
+            "token-auth-file",
+            "authentication-token-webhook-config-file",
+        ],
+        AUTHENTICATION,
+    ),
+    (
+        "kube-apiserver",
+        &[
+            "authorization-mode",
+            "authorization-config",
+            "authorization-webhook-config-file",
+            "authorization-policy-file",
+            "disable-admission-plugins",
+        ],
+        AUTHORIZATION,
+    ),
+    (
+        "kube-apiserver",
+        &[
+            "authentication-config",
+            "oidc-issuer-url",
+            "oidc-client-id",
+            "oidc-username-claim",
+            "oidc-groups-claim",
+        ],
+        "use spec.apiserver.oidc",
+    ),
+    (
+        "kube-apiserver",
+        &["audit-log-path", "audit-policy-file", "audit-webhook-config-file"],
+        "use spec.apiserver.audit",
+    ),
+    (
+        "kube-apiserver",
+        &["encryption-provider-config"],
+        "use spec.apiserver.encryption",
+    ),
+    (
+        "kube-apiserver",
+        &[
+            "client-ca-file",
+            "etcd-cafile",
+            "etcd-certfile",
+            "etcd-keyfile",
+            "kubelet-client-certificate",
+            "kubelet-client-key",
+            "kubelet-certificate-authority",
+            "proxy-client-cert-file",
+            "proxy-client-key-file",
+            "requestheader-client-ca-file",
+            "requestheader-allowed-names",
+            "requestheader-extra-headers-prefix",
+            "requestheader-group-headers",
+            "requestheader-username-headers",
+            "service-account-key-file",
+            "service-account-signing-key-file",
+            "tls-cert-file",
+            "tls-private-key-file",
+            "tls-sni-cert-key",
+            "cert-dir",
+        ],
+        CREDENTIALS,
+    ),
+    (
+        "kube-apiserver",
+        &[
+            "etcd-servers",
+            "etcd-servers-overrides",
+            "etcd-prefix",
+            "secure-port",
+            "bind-address",
+            "advertise-address",
+            "service-cluster-ip-range",
+            "service-account-issuer",
+            "endpoint-reconciler-type",
+            "enable-bootstrap-token-auth",
+        ],
+        NETWORKS,
+    ),
+    (
+        "kube-controller-manager",
+        &[
+            "cluster-cidr",
+            "service-cluster-ip-range",
+            "cluster-name",
+            "allocate-node-cidrs",
+        ],
+        NETWORKS,
+    ),
+    (
+        "kube-controller-manager",
+        &[
+            "kubeconfig",
+            "authentication-kubeconfig",
+            "authorization-kubeconfig",
+            "client-ca-file",
+            "requestheader-client-ca-file",
+            "cluster-signing-cert-file",
+            "cluster-signing-key-file",
+            "root-ca-file",
+            "service-account-private-key-file",
+            "tls-cert-file",
+            "tls-private-key-file",
+            "cert-dir",
+        ],
+        CREDENTIALS,
+    ),
+    (
+        "kube-controller-manager",
+        &[
+            "use-service-account-credentials",
+            "authorization-always-allow-paths",
+        ],
+        AUTHORIZATION,
+    ),
+    (
+        "kube-scheduler",
+        &[
+            "kubeconfig",
+            "authentication-kubeconfig",
+            "authorization-kubeconfig",
+            "client-ca-file",
+            "requestheader-client-ca-file",
+            "tls-cert-file",
+            "tls-private-key-file",
+            "cert-dir",
+            "config",
+        ],
+        CREDENTIALS,
+    ),
+    (
+        "kube-scheduler",
+        &["authorization-always-allow-paths"],
+        AUTHORIZATION,
+    ),
+    (
+        "etcd",
+        &[
+            "name",
+            "initial-cluster",
+            "initial-cluster-state",
+            "initial-cluster-token",
+            "initial-advertise-peer-urls",
+            "advertise-client-urls",
+            "listen-client-urls",
+            "listen-peer-urls",
+            "listen-client-http-urls",
+            "discovery",
+            "discovery-srv",
+            "data-dir",
+            "wal-dir",
+            "config-file",
+        ],
+        IDENTITY,
+    ),
+    (
+        "etcd",
+        &[
+            "cert-file",
+            "key-file",
+            "trusted-ca-file",
+            "client-cert-auth",
+            "client-crl-file",
+            "peer-cert-file",
+            "peer-key-file",
+            "peer-trusted-ca-file",
+            "peer-client-cert-auth",
+            "peer-crl-file",
+            "auto-tls",
+            "peer-auto-tls",
+            "peer-skip-client-san-verification",
+            "client-cert-allowed-hostname",
+        ],
+        CREDENTIALS,
+    ),
+    (
+        "etcd",
+        &[
+            "force-new-cluster",
+            "unsafe-no-fsync",
+            "strict-reconfig-check",
+            "experimental-initial-corrupt-check",
+            "experimental-compact-hash-check-enabled",
+        ],
+        DURABILITY,
+    ),
+    (
+        "etcd",
+        &["listen-metrics-urls", "enable-pprof", "enable-v2"],
+        EXPOSURE,
+    ),
     ("*", &["profiling", "contention-profiling"], EXPOSURE),
     ("*", &["help", "version"], "it stops the component"),
 ];
 
 macro_rules! known {
     ($component:literal, $minor:literal) => {
-        ($component, $minor, include_str!(concat!("../../../../templates/flags/", $component, "-", $minor, ".txt")))
+        (
+            $component,
+            $minor,
+            include_str!(concat!(
+                "../../../../templates/flags/",
+                $component,
+                "-",
+                $minor,
+                ".txt"
+            )),
+        )
     };
 }
 
@@ -110,7 +299,14 @@ mod tests {
                     (of == component || *component == "*") && known.lines().any(|line| line == *flag)
                 });
                 // Not in the lists of flags that a help text prints, or gone in newer versions: refused all the same.
-                let gone = ["enable-v2", "wal-dir", "contention-profiling", "version", "help", "config-file"];
+                let gone = [
+                    "enable-v2",
+                    "wal-dir",
+                    "contention-profiling",
+                    "version",
+                    "help",
+                    "config-file",
+                ];
                 assert!(exists || gone.contains(flag), "{component} has no flag {flag}");
             }
         }

@@ -28,7 +28,10 @@ pub fn violations(view: &ClusterView, plan: &Plan) -> Vec<String> {
             && mint.recipe.material.irreplaceable()
             && (mint.replaces.is_some() || view.secrets.contains_key(&mint.recipe.name))
         {
-            found.push(format!("invariant 2: key in Secret {} would be replaced", mint.recipe.name));
+            found.push(format!(
+                "invariant 2: key in Secret {} would be replaced",
+                mint.recipe.name
+            ));
         }
     }
     let ended = plan
@@ -37,9 +40,12 @@ pub fn violations(view: &ClusterView, plan: &Plan) -> Vec<String> {
         .filter(|action| matches!(action, Action::Delete { key, reason, .. } if key.kind == POD && reason.contains("ended")))
         .count();
     if pods_deleted > ended + 1 {
-        found.push(format!("invariant 1: {pods_deleted} etcd pods are deleted at once"));
+        found.push(format!(
+            "invariant 1: {pods_deleted} etcd pods are deleted at once"
+        ));
     }
-    if matches!(plan.actions.iter().position(|action| matches!(action, Action::RemoveFinalizer)), Some(_) if !deleting) {
+    if matches!(plan.actions.iter().position(|action| matches!(action, Action::RemoveFinalizer)), Some(_) if !deleting)
+    {
         found.push("the finalizer is removed from a Cluster that is not deleted".into());
     }
     found

@@ -62,7 +62,12 @@ impl<'a> Renderer<'a> {
     pub fn new(spec: &'a ClusterSpec, view: &'a ClusterView) -> Self {
         let ends = Endpoints::of(spec, view);
         let base = base_context(spec, view, &ends);
-        Self { spec, view, ends, base }
+        Self {
+            spec,
+            view,
+            ends,
+            base,
+        }
     }
 
     /// The namespace.
@@ -101,7 +106,12 @@ impl<'a> Renderer<'a> {
 
     /// Files of the apiserver that hold no secret.
     pub fn apiserver_config(&self) -> Result<Vec<Manifest>, ManifestError> {
-        let audit = self.spec.apiserver.audit.as_ref().map(|audit| audit_policy(audit.level));
+        let audit = self
+            .spec
+            .apiserver
+            .audit
+            .as_ref()
+            .map(|audit| audit_policy(audit.level));
         let oidc = self.spec.apiserver.oidc.as_ref().map(authentication);
         let files = json!({
             "audit": audit.map(|policy| kok_render::to_yaml(&policy)).transpose()?,
@@ -117,15 +127,31 @@ impl<'a> Renderer<'a> {
         let state = if founded { "existing" } else { "new" };
         let rendered = self.render("etcd-member", META, ETCD, &self.member_context(&name, state)?)?;
         // The state is a matter of a pod's first start alone; it must not make running pods look outdated.
-        let timeless = self.render("etcd-member", META, ETCD, &self.member_context(&name, "existing")?)?;
-        Ok(rendered.into_iter().zip(timeless).map(|(manifest, timeless)| manifest.sealed(&timeless.hash())).collect())
+        let timeless = self.render(
+            "etcd-member",
+            META,
+            ETCD,
+            &self.member_context(&name, "existing")?,
+        )?;
+        Ok(rendered
+            .into_iter()
+            .zip(timeless)
+            .map(|(manifest, timeless)| manifest.sealed(&timeless.hash()))
+            .collect())
     }
 
     /// The Deployment of a component; `inputs` is the digest of all Secrets and ConfigMaps that it reads.
-    pub fn deployment(&self, component: &ComponentPlan, inputs: &str) -> Result<Vec<Manifest>, ManifestError> {
+    pub fn deployment(
+        &self,
+        component: &ComponentPlan,
+        inputs: &str,
+    ) -> Result<Vec<Manifest>, ManifestError> {
         let (args, resources) = match component.name {
             APISERVER => (&self.spec.apiserver.args, &self.spec.apiserver.resources),
-            CONTROLLER_MANAGER => (&self.spec.controller_manager.args, &self.spec.controller_manager.resources),
+            CONTROLLER_MANAGER => (
+                &self.spec.controller_manager.args,
+                &self.spec.controller_manager.resources,
+            ),
             _ => (&self.spec.scheduler.args, &self.spec.scheduler.resources),
         };
         let flags = self.flags(component.name, &self.component_flags_context(), args)?;
@@ -158,13 +184,16 @@ impl<'a> Renderer<'a> {
 
     fn member_context(&self, name: &str, state: &str) -> Result<Value, ManifestError> {
         let members = (0..self.spec.mode.replicas()).map(names::etcd_member);
-        let initial_cluster: Vec<String> =
-            members.map(|member| format!("{member}=https://{}:2380", self.ends.etcd_host(&member))).collect();
+        let initial_cluster: Vec<String> = members
+            .map(|member| format!("{member}=https://{}:2380", self.ends.etcd_host(&member)))
+            .collect();
         let mut selector = selector(self.view.name(), ETCD);
         selector.insert(names::MEMBER_LABEL.into(), name.into());
         let claim = self.spec.etcd.storage.claim_template.as_ref().map(|template| {
             let mut template = template.clone();
-            template.access_modes.get_or_insert_with(|| vec!["ReadWriteOnce".into()]);
+            template
+                .access_modes
+                .get_or_insert_with(|| vec!["ReadWriteOnce".into()]);
             template
         });
         let mut context = json!({"member": {
@@ -189,7 +218,10 @@ impl<'a> Renderer<'a> {
         let template = format!("{component}.flags");
         let mut flags = kok_render::flags(&self.template(&template)?, &merged(&self.base, own))?;
         flags.extend(args.clone());
-        Ok(flags.into_iter().map(|(flag, value)| format!("--{flag}={value}")).collect())
+        Ok(flags
+            .into_iter()
+            .map(|(flag, value)| format!("--{flag}={value}"))
+            .collect())
     }
 
     fn template(&self, name: &str) -> Result<kok_render::Template, ManifestError> {
@@ -295,7 +327,9 @@ fn base_context(spec: &ClusterSpec, view: &ClusterView, ends: &Endpoints) -> Val
 }
 
 fn or_default(chosen: Option<&impl Serialize>, default: Value) -> Value {
-    chosen.and_then(|chosen| serde_json::to_value(chosen).ok()).unwrap_or(default)
+    chosen
+        .and_then(|chosen| serde_json::to_value(chosen).ok())
+        .unwrap_or(default)
 }
 
 fn merged(base: &Value, own: &Value) -> Value {

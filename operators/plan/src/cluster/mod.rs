@@ -127,8 +127,13 @@ pub fn plan(view: &ClusterView) -> Plan {
     if view.cluster.metadata.deletion_timestamp.is_some() {
         return deletion(view);
     }
-    let has_finalizer =
-        view.cluster.metadata.finalizers.iter().flatten().any(|name| name == names::CLEANUP_FINALIZER);
+    let has_finalizer = view
+        .cluster
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|name| name == names::CLEANUP_FINALIZER);
     let mut draft = Draft::default();
     if !has_finalizer {
         draft.actions.push(Action::AddFinalizer);
@@ -138,14 +143,23 @@ pub fn plan(view: &ClusterView) -> Plan {
         return draft.finish(view, None);
     }
     draft.findings = validate::validate(&view.cluster.spec, view);
-    let accepted = if draft.findings.is_empty() { Some(&view.cluster.spec) } else { view.accepted.as_ref() };
-    let Some(spec) = accepted.cloned() else { return draft.finish(view, None) };
+    let accepted = if draft.findings.is_empty() {
+        Some(&view.cluster.spec)
+    } else {
+        view.accepted.as_ref()
+    };
+    let Some(spec) = accepted.cloned() else {
+        return draft.finish(view, None);
+    };
     if view.cluster.spec.paused.is_some() {
         draft.actions.clear();
         return draft.finish(view, Some(&spec));
     }
     if let Err(error) = draft.control_plane(&spec, view) {
-        draft.gates.push(Gate { reason: "TemplateDefect", message: error.to_string() });
+        draft.gates.push(Gate {
+            reason: "TemplateDefect",
+            message: error.to_string(),
+        });
     }
     draft.finish(view, Some(&spec))
 }
@@ -163,21 +177,39 @@ fn foreign_namespace(view: &ClusterView) -> Option<Gate> {
 }
 
 fn deletion(view: &ClusterView) -> Plan {
-    let mut draft = Draft { deleting: true, ..Draft::default() };
-    let ours = view.cluster.metadata.finalizers.iter().flatten().any(|name| name == names::CLEANUP_FINALIZER);
-    let namespace = view.namespace.as_ref().filter(|namespace| namespace.owned_by(view.uid()));
+    let mut draft = Draft {
+        deleting: true,
+        ..Draft::default()
+    };
+    let ours = view
+        .cluster
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|name| name == names::CLEANUP_FINALIZER);
+    let namespace = view
+        .namespace
+        .as_ref()
+        .filter(|namespace| namespace.owned_by(view.uid()));
     match namespace {
         _ if !ours => {}
         Some(_) if view.cluster.spec.deletion_protection => draft.gates.push(Gate {
             reason: "DeletionProtected",
-            message: "the Cluster is to be deleted but spec.deletionProtection is true: set it to false to go on".into(),
+            message:
+                "the Cluster is to be deleted but spec.deletionProtection is true: set it to false to go on"
+                    .into(),
         }),
         Some(namespace) if namespace.deleting => draft.gates.push(Gate {
             reason: "NamespaceTerminating",
             message: namespace_terminating(view, namespace),
         }),
         Some(namespace) => draft.actions.push(Action::Delete {
-            key: ObjectKey { kind: crate::kind::NAMESPACE, namespace: None, name: view.namespace_name() },
+            key: ObjectKey {
+                kind: crate::kind::NAMESPACE,
+                namespace: None,
+                name: view.namespace_name(),
+            },
             uid: namespace.uid.clone(),
             resource_version: namespace.resource_version.clone(),
             reason: "the Cluster is deleted".into(),
@@ -199,7 +231,11 @@ fn namespace_terminating(view: &ClusterView, namespace: &Live) -> String {
         .and_then(|condition| condition.get("message"))
         .and_then(serde_json::Value::as_str)
         .unwrap_or("its objects are being removed");
-    format!("namespace {} is terminating: {why}; left: {}", view.namespace_name(), left.join(", "))
+    format!(
+        "namespace {} is terminating: {why}; left: {}",
+        view.namespace_name(),
+        left.join(", ")
+    )
 }
 
 /// A plan in the making.
@@ -226,7 +262,8 @@ impl Draft {
 
         self.secrets = secrets::plan(&secrets::recipes(spec, view), view);
         self.gates.extend(self.secrets.gates.clone());
-        self.actions.extend(self.secrets.mints.iter().cloned().map(Action::Mint));
+        self.actions
+            .extend(self.secrets.mints.iter().cloned().map(Action::Mint));
 
         let etcd = etcd::plan(spec, view, &renderer)?;
         self.actions.extend(etcd.actions);
@@ -261,8 +298,11 @@ impl Draft {
 
     /// Keeps the last valid spec, so that a later invalid one changes nothing.
     fn accept(&mut self, spec: &ClusterSpec, view: &ClusterView) {
-        let key =
-            ObjectKey { kind: CONFIG_MAP, namespace: Some(view.namespace_name()), name: ACCEPTED_SPEC.into() };
+        let key = ObjectKey {
+            kind: CONFIG_MAP,
+            namespace: Some(view.namespace_name()),
+            name: ACCEPTED_SPEC.into(),
+        };
         let text = serde_json::to_string(spec).unwrap_or_default();
         let mut manifest = Manifest {
             body: json!({
@@ -299,8 +339,14 @@ impl Draft {
                 declared(&spec.apiserver.version),
                 spec.apiserver.replicas.unwrap_or(replicas),
                 &[
-                    secrets::CA, secrets::ETCD_CA, secrets::FRONT_PROXY_CA, secrets::SERVICE_ACCOUNT_KEY,
-                    secrets::ENCRYPTION, "apiserver", "apiserver-kubelet-client", "apiserver-etcd-client",
+                    secrets::CA,
+                    secrets::ETCD_CA,
+                    secrets::FRONT_PROXY_CA,
+                    secrets::SERVICE_ACCOUNT_KEY,
+                    secrets::ENCRYPTION,
+                    "apiserver",
+                    "apiserver-kubelet-client",
+                    "apiserver-etcd-client",
                     "front-proxy-client",
                 ],
                 config.iter().collect(),
@@ -309,10 +355,21 @@ impl Draft {
                 CONTROLLER_MANAGER,
                 declared(&spec.controller_manager.version),
                 replicas,
-                &[secrets::CA, secrets::FRONT_PROXY_CA, secrets::SERVICE_ACCOUNT_KEY, "controller-manager-kubeconfig"],
+                &[
+                    secrets::CA,
+                    secrets::FRONT_PROXY_CA,
+                    secrets::SERVICE_ACCOUNT_KEY,
+                    "controller-manager-kubeconfig",
+                ],
                 Vec::new(),
             ),
-            (SCHEDULER, declared(&spec.scheduler.version), replicas, &["scheduler-kubeconfig"], Vec::new()),
+            (
+                SCHEDULER,
+                declared(&spec.scheduler.version),
+                replicas,
+                &["scheduler-kubeconfig"],
+                Vec::new(),
+            ),
         ];
         // etcd before apiservers before controllers; what has no predecessor in flight starts at once.
         let mut may_move = self.etcd_settled(spec, view);
@@ -323,19 +380,27 @@ impl Draft {
                 Some(running) if running != declared && !may_move => {
                     self.gates.push(Gate {
                         reason: "WaitingForItsTurn",
-                        message: format!("{name} stays at {running} until what comes before it in the upgrade is done"),
+                        message: format!(
+                            "{name} stays at {running} until what comes before it in the upgrade is done"
+                        ),
                     });
                     running
                 }
                 _ => declared,
             };
-            let component = ComponentPlan { name, version, replicas };
+            let component = ComponentPlan {
+                name,
+                version,
+                replicas,
+            };
             self.components.push(component.clone());
             match manifests::inputs_hash(view, input_secrets, &input_configs) {
                 Some(hash) => {
                     let manifests = renderer.deployment(&component, &hash)?;
                     let current = manifests.iter().all(|manifest| {
-                        view.objects.get(&manifest.key).is_some_and(|live| manifest.agrees_with(live) && rolled_out(live))
+                        view.objects
+                            .get(&manifest.key)
+                            .is_some_and(|live| manifest.agrees_with(live) && rolled_out(live))
                     });
                     may_move = may_move && current;
                     self.converge(manifests, view);
@@ -353,7 +418,10 @@ impl Draft {
     /// Whether every etcd member runs what is declared.
     fn etcd_settled(&self, spec: &ClusterSpec, view: &ClusterView) -> bool {
         (0..spec.mode.replicas()).map(names::etcd_member).all(|name| {
-            let wanted = self.wanted.iter().find(|manifest| manifest.key.kind == POD && manifest.key.name == name);
+            let wanted = self
+                .wanted
+                .iter()
+                .find(|manifest| manifest.key.kind == POD && manifest.key.name == name);
             view.object(POD, &name).is_some_and(|live| {
                 !live.deleting
                     && live.annotation(names::APPLIED_HASH) == wanted.and_then(Manifest::seal)
@@ -364,18 +432,36 @@ impl Draft {
 
     fn extensions(&mut self, spec: &ClusterSpec, view: &ClusterView) {
         let mut business = Vec::new();
-        let mut add = |draft: &mut Self, name: &str, placement, rendered: Result<Vec<Manifest>, _>| match rendered {
-            Ok(manifests) if placement == ExtensionPlacement::Meta => draft.converge(manifests, view),
-            Ok(manifests) => business.extend(manifests),
-            Err::<_, extensions::ExtensionError>(error) => draft.broken_extensions.push((name.into(), error.to_string())),
-        };
-        add(self, extensions::BOOTSTRAP, ExtensionPlacement::Business, extensions::render_bootstrap(spec, view));
+        let mut add =
+            |draft: &mut Self, name: &str, placement, rendered: Result<Vec<Manifest>, _>| match rendered {
+                Ok(manifests) if placement == ExtensionPlacement::Meta => draft.converge(manifests, view),
+                Ok(manifests) => business.extend(manifests),
+                Err::<_, extensions::ExtensionError>(error) => {
+                    draft.broken_extensions.push((name.into(), error.to_string()))
+                }
+            };
+        add(
+            self,
+            extensions::BOOTSTRAP,
+            ExtensionPlacement::Business,
+            extensions::render_bootstrap(spec, view),
+        );
         for extension in &spec.extensions {
-            add(self, &extension.name, extension.placement, extensions::render(spec, extension, view));
+            add(
+                self,
+                &extension.name,
+                extension.placement,
+                extensions::render(spec, extension, view),
+            );
         }
         if let Observed::Known(live) = &view.business {
-            let broken: Vec<String> = self.broken_extensions.iter().map(|(name, _)| name.clone()).collect();
-            self.actions.extend(extensions::converge_business(&business, live, &broken));
+            let broken: Vec<String> = self
+                .broken_extensions
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect();
+            self.actions
+                .extend(extensions::converge_business(&business, live, &broken));
         }
     }
 
@@ -386,7 +472,9 @@ impl Draft {
                 || live.deleting
                 || live.label(names::MANAGED_BY_LABEL) != Some(names::MANAGED_BY)
                 || live.label(names::EXTENSION_LABEL).is_some_and(|extension| {
-                    self.broken_extensions.iter().any(|(broken, _)| broken == extension)
+                    self.broken_extensions
+                        .iter()
+                        .any(|(broken, _)| broken == extension)
                 })
                 || live.label(names::MEMBER_LABEL).is_some();
             if !kept && !self.wanted.iter().any(|manifest| &manifest.key == key) {
@@ -398,11 +486,19 @@ impl Draft {
                 });
             }
         }
-        let wanted: Vec<String> = spec.users.iter().map(|user| names::user_secret(&user.name)).collect();
+        let wanted: Vec<String> = spec
+            .users
+            .iter()
+            .map(|user| names::user_secret(&user.name))
+            .collect();
         for (name, facts) in &view.secrets {
             if name.starts_with("user-") && name.ends_with("-kubeconfig") && !wanted.contains(name) {
                 self.actions.push(Action::Delete {
-                    key: ObjectKey { kind: SECRET, namespace: Some(view.namespace_name()), name: name.clone() },
+                    key: ObjectKey {
+                        kind: SECRET,
+                        namespace: Some(view.namespace_name()),
+                        name: name.clone(),
+                    },
                     uid: facts.uid.clone(),
                     resource_version: facts.resource_version.clone(),
                     reason: "the user is not in the spec any more".into(),
@@ -413,7 +509,10 @@ impl Draft {
 
     /// An object that stays as it is for now.
     fn keep(&mut self, key: ObjectKey) {
-        self.wanted.push(Manifest { key, body: serde_json::Value::Null });
+        self.wanted.push(Manifest {
+            key,
+            body: serde_json::Value::Null,
+        });
     }
 
     fn finish(self, view: &ClusterView, spec: Option<&ClusterSpec>) -> Plan {
@@ -425,8 +524,17 @@ impl Draft {
             .and_then(|at| u64::try_from(at.duration_since(view.now).as_secs()).ok())
             .map_or(CONVERGED_LOOK, |seconds| seconds.clamp(1, CONVERGED_LOOK));
         let idle = spec.is_none() && !self.deleting || view.cluster.spec.paused.is_some();
-        let next_look_seconds = if settled || idle { renewal } else { waiting_look(&status, view.now) };
-        let plan = Plan { actions: self.actions, gates: self.gates, status, next_look_seconds };
+        let next_look_seconds = if settled || idle {
+            renewal
+        } else {
+            waiting_look(&status, view.now)
+        };
+        let plan = Plan {
+            actions: self.actions,
+            gates: self.gates,
+            status,
+            next_look_seconds,
+        };
         debug_assert_eq!(lint::violations(view, &plan), Vec::<String>::new());
         plan
     }
@@ -436,10 +544,14 @@ fn waiting_look(status: &ClusterStatus, now: jiff::Timestamp) -> u64 {
     let since = status
         .conditions
         .iter()
-        .filter(|condition| ["Available", "UpToDate"].contains(&condition.type_.as_str()) && condition.status != "True")
+        .filter(|condition| {
+            ["Available", "UpToDate"].contains(&condition.type_.as_str()) && condition.status != "True"
+        })
         .map(|condition| condition.last_transition_time.0)
         .max();
-    let waited = since.and_then(|since| u64::try_from(now.duration_since(since).as_secs()).ok()).unwrap_or(0);
+    let waited = since
+        .and_then(|since| u64::try_from(now.duration_since(since).as_secs()).ok())
+        .unwrap_or(0);
     (waited / 8).clamp(*WAITING_LOOK.start(), *WAITING_LOOK.end())
 }
 
@@ -460,9 +572,12 @@ pub(crate) fn rolled_out(deployment: &Live) -> bool {
 
 /// Whether a pod has condition Ready.
 pub(crate) fn pod_ready(pod: &Live) -> bool {
-    pod.body.pointer("/status/conditions").and_then(serde_json::Value::as_array).into_iter().flatten().any(
-        |condition| {
+    pod.body
+        .pointer("/status/conditions")
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|condition| {
             condition.get("type") == Some(&json!("Ready")) && condition.get("status") == Some(&json!("True"))
-        },
-    )
+        })
 }

@@ -98,8 +98,13 @@ impl Recipe {
     /// next renewal on, and replaces nothing.
     pub fn hash(&self) -> String {
         let essence = match &self.material {
-            Material::Leaf { ca, spec, kubeconfig, .. } => {
-                let spec = CertSpec { validity: Duration::ZERO, ..spec.clone() };
+            Material::Leaf {
+                ca, spec, kubeconfig, ..
+            } => {
+                let spec = CertSpec {
+                    validity: Duration::ZERO,
+                    ..spec.clone()
+                };
                 serde_json::json!({"ca": ca, "spec": spec, "kubeconfig": kubeconfig})
             }
             // An irreplaceable Secret is never made again because its recipe changed.
@@ -133,14 +138,28 @@ pub struct SecretsPlan {
 
 /// Decides which of `recipes` must be made now.
 pub fn plan(recipes: &[Recipe], view: &ClusterView) -> SecretsPlan {
-    let founded = view.cluster.status.as_ref().is_some_and(|status| status.ca_hash.is_some());
+    let founded = view
+        .cluster
+        .status
+        .as_ref()
+        .is_some_and(|status| status.ca_hash.is_some());
     let mut plan = SecretsPlan::default();
     for recipe in recipes {
         let found = view.secrets.get(&recipe.name);
         let decision = match &recipe.material {
-            Material::Leaf { ca, spec, renew_before, .. } => {
-                leaf(recipe, found, view.secrets.get(*ca), spec, *renew_before, view.now)
-            }
+            Material::Leaf {
+                ca,
+                spec,
+                renew_before,
+                ..
+            } => leaf(
+                recipe,
+                found,
+                view.secrets.get(*ca),
+                spec,
+                *renew_before,
+                view.now,
+            ),
             _ => irreplaceable(recipe, found, founded),
         };
         match decision {
@@ -193,9 +212,13 @@ fn leaf(
     renew_before: Duration,
     now: jiff::Timestamp,
 ) -> Decision {
-    let Some(found) = found else { return Decision::Make("Missing".into()) };
+    let Some(found) = found else {
+        return Decision::Make("Missing".into());
+    };
     // Without its CA nothing can be issued; the CA's own decision says why it is not there.
-    let Some(ca) = ca.and_then(|ca| ca.certificate.as_ref()) else { return Decision::Keep(None) };
+    let Some(ca) = ca.and_then(|ca| ca.certificate.as_ref()) else {
+        return Decision::Keep(None);
+    };
     if !found.intact {
         return Decision::Make("Altered".into());
     }
@@ -223,7 +246,10 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
         ca(CA, "kubernetes"),
         ca(ETCD_CA, "etcd-ca"),
         ca(FRONT_PROXY_CA, "front-proxy-ca"),
-        Recipe { name: SERVICE_ACCOUNT_KEY.into(), material: Material::SigningKey },
+        Recipe {
+            name: SERVICE_ACCOUNT_KEY.into(),
+            material: Material::SigningKey,
+        },
         Recipe {
             name: ENCRYPTION.into(),
             material: Material::Encryption(spec.apiserver.encryption.provider),
@@ -232,13 +258,15 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
     for ordinal in 0..spec.mode.replicas() {
         let member = names::etcd_member(ordinal);
         let host = ends.etcd_host(&member);
-        recipes.push(lifetime.leaf(
-            &format!("{member}-tls"),
-            ETCD_CA,
-            CertSpec::new(&member, Usage::ServerAndClient, lifetime.validity)
-                .dns_names([host, "localhost".into()])
-                .ip_addresses([IpAddr::from([127, 0, 0, 1])]),
-        ));
+        recipes.push(
+            lifetime.leaf(
+                &format!("{member}-tls"),
+                ETCD_CA,
+                CertSpec::new(&member, Usage::ServerAndClient, lifetime.validity)
+                    .dns_names([host, "localhost".into()])
+                    .ip_addresses([IpAddr::from([127, 0, 0, 1])]),
+            ),
+        );
     }
     recipes.push(lifetime.leaf("apiserver", CA, serving(spec, &ends, lifetime.validity)));
     let client = |name: &str, ca: &'static str| {
@@ -257,20 +285,34 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
         lifetime.kubeconfig(
             name,
             CertSpec::new(user, Usage::Client, lifetime.validity),
-            Kubeconfig::Files { server: ends.internal_url.clone(), directory: "/etc/kubernetes/kubeconfig" },
+            Kubeconfig::Files {
+                server: ends.internal_url.clone(),
+                directory: "/etc/kubernetes/kubeconfig",
+            },
         )
     };
-    recipes.push(component("controller-manager-kubeconfig", "system:kube-controller-manager"));
+    recipes.push(component(
+        "controller-manager-kubeconfig",
+        "system:kube-controller-manager",
+    ));
     recipes.push(component("scheduler-kubeconfig", "system:kube-scheduler"));
 
     let person = |lifetime: &Lifetime, name: &str, user: &str, groups: &[String], server: &str| {
         lifetime.kubeconfig(
             name,
             CertSpec::new(user, Usage::Client, lifetime.validity).organizations(groups.to_vec()),
-            Kubeconfig::Embedded { server: server.into() },
+            Kubeconfig::Embedded {
+                server: server.into(),
+            },
         )
     };
-    recipes.push(person(&lifetime, ADMIN, "kubernetes-admin", &[ADMIN_GROUP.into()], &ends.external_url));
+    recipes.push(person(
+        &lifetime,
+        ADMIN,
+        "kubernetes-admin",
+        &[ADMIN_GROUP.into()],
+        &ends.external_url,
+    ));
     // Sealed in the meta cluster: it makes the very first role bindings, among them the admin's.
     recipes.push(person(
         &lifetime,
@@ -287,9 +329,21 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
         &ends.internal_url,
     ));
     for user in &spec.users {
-        let validity = user.validity.as_deref().map_or(lifetime.validity, |text| duration(text, lifetime.validity));
-        let own = Lifetime { validity, renew_before: lifetime.renew_before.min(validity / 3) };
-        recipes.push(person(&own, &names::user_secret(&user.name), &user.name, &user.groups, &ends.external_url));
+        let validity = user
+            .validity
+            .as_deref()
+            .map_or(lifetime.validity, |text| duration(text, lifetime.validity));
+        let own = Lifetime {
+            validity,
+            renew_before: lifetime.renew_before.min(validity / 3),
+        };
+        recipes.push(person(
+            &own,
+            &names::user_secret(&user.name),
+            &user.name,
+            &user.groups,
+            &ends.external_url,
+        ));
     }
     recipes
 }
@@ -303,7 +357,12 @@ impl Lifetime {
     fn leaf(&self, name: &str, ca: &'static str, spec: CertSpec) -> Recipe {
         Recipe {
             name: name.into(),
-            material: Material::Leaf { ca, spec, renew_before: self.renew_before, kubeconfig: None },
+            material: Material::Leaf {
+                ca,
+                spec,
+                renew_before: self.renew_before,
+                kubeconfig: None,
+            },
         }
     }
 
@@ -321,7 +380,10 @@ impl Lifetime {
 }
 
 fn ca(name: &str, common_name: &str) -> Recipe {
-    Recipe { name: name.into(), material: Material::Ca(CaSpec::new(common_name, CA_VALIDITY)) }
+    Recipe {
+        name: name.into(),
+        material: Material::Ca(CaSpec::new(common_name, CA_VALIDITY)),
+    }
 }
 
 fn duration(text: &str, otherwise: Duration) -> Duration {
@@ -331,9 +393,14 @@ fn duration(text: &str, otherwise: Duration) -> Duration {
 /// Names of the apiserver's certificate (Kubernetes: PKI certificates and requirements).
 fn serving(spec: &ClusterSpec, ends: &Endpoints, validity: Duration) -> CertSpec {
     let domain = &spec.network.dns_domain;
-    let mut dns: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
-        .map(String::from)
-        .to_vec();
+    let mut dns: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "localhost",
+    ]
+    .map(String::from)
+    .to_vec();
     dns.push(format!("kubernetes.default.svc.{domain}"));
     dns.extend(ends.internal_names.iter().cloned());
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
@@ -345,5 +412,7 @@ fn serving(spec: &ClusterSpec, ends: &Endpoints, validity: Duration) -> CertSpec
         }
     }
     addresses.extend(ends.assigned);
-    CertSpec::new("kube-apiserver", Usage::Server, validity).dns_names(dns).ip_addresses(addresses)
+    CertSpec::new("kube-apiserver", Usage::Server, validity)
+        .dns_names(dns)
+        .ip_addresses(addresses)
 }

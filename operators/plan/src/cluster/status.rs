@@ -13,15 +13,18 @@ use super::endpoint::Endpoints;
 use super::manifests::{APISERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER};
 use super::view::ClusterView;
 use super::{Action, Draft, rolled_out};
-use crate::kind::{DEPLOYMENT, POD};
 use crate::Observed;
+use crate::kind::{DEPLOYMENT, POD};
 
 /// Longest message of a condition: long enough to act upon, short enough to read.
 const MESSAGE_LIMIT: usize = 1000;
 
 /// Whether condition Available is True.
 pub fn is_available(status: &ClusterStatus) -> bool {
-    status.conditions.iter().any(|condition| condition.type_ == Type::Available.as_str() && condition.status == "True")
+    status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == Type::Available.as_str() && condition.status == "True")
 }
 
 struct Fact {
@@ -32,11 +35,21 @@ struct Fact {
 }
 
 fn fact(type_: Type, status: bool, reason: &str, message: impl Into<String>) -> Fact {
-    Fact { type_, status: if status { "True" } else { "False" }, reason: reason.into(), message: message.into() }
+    Fact {
+        type_,
+        status: if status { "True" } else { "False" },
+        reason: reason.into(),
+        message: message.into(),
+    }
 }
 
 fn unknown(type_: Type, reason: &str, message: impl Into<String>) -> Fact {
-    Fact { type_, status: "Unknown", reason: reason.into(), message: message.into() }
+    Fact {
+        type_,
+        status: "Unknown",
+        reason: reason.into(),
+        message: message.into(),
+    }
 }
 
 /// The status that follows from a draft plan. `spec` is the one acted upon; None when nothing is.
@@ -47,17 +60,28 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
     let components = components(draft, view, spec);
     let etcd = etcd(view, spec, &previous);
     let ready = |name: &str| {
-        components.iter().find(|component| component.name == name).map_or((0, 0), |it| (it.ready, it.desired))
+        components
+            .iter()
+            .find(|component| component.name == name)
+            .map_or((0, 0), |it| (it.ready, it.desired))
     };
-    let (etcd_ready, apiserver, kcm, scheduler) =
-        (ready(ETCD), ready(APISERVER), ready(CONTROLLER_MANAGER), ready(SCHEDULER));
+    let (etcd_ready, apiserver, kcm, scheduler) = (
+        ready(ETCD),
+        ready(APISERVER),
+        ready(CONTROLLER_MANAGER),
+        ready(SCHEDULER),
+    );
     let certificates = certificates(view);
     let extensions = extensions(draft, view, spec);
     let facts = vec![
         valid(draft),
         etcd_fact(draft, view, etcd_ready, &previous),
         component_fact(Type::ApiserverReady, &components, &[APISERVER]),
-        component_fact(Type::ControllersReady, &components, &[CONTROLLER_MANAGER, SCHEDULER]),
+        component_fact(
+            Type::ControllersReady,
+            &components,
+            &[CONTROLLER_MANAGER, SCHEDULER],
+        ),
         certificates_fact(draft, &certificates),
         extensions_fact(view, &extensions),
         node_operator_fact(spec),
@@ -65,10 +89,14 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
         progressing(draft, view, &components, &etcd),
         up_to_date(draft, view, &components, &etcd),
     ];
-    let all_up = facts.iter().any(|fact| fact.type_ == Type::UpToDate && fact.status == "True");
+    let all_up = facts
+        .iter()
+        .any(|fact| fact.type_ == Type::UpToDate && fact.status == "True");
     let conditions = conditions(facts, &previous, view);
     let is = |type_: Type, wanted: &str| {
-        conditions.iter().any(|condition| condition.type_ == type_.as_str() && condition.status == wanted)
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == type_.as_str() && condition.status == wanted)
     };
     let phase = if draft.deleting {
         Phase::Deleting
@@ -76,18 +104,32 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
         Phase::Paused
     } else if is(Type::Valid, "False") && view.accepted.is_none() {
         Phase::Invalid
-    } else if previous.version.as_ref().is_none_or(|version| version.running.is_none()) && !is(Type::Available, "True") {
+    } else if previous
+        .version
+        .as_ref()
+        .is_none_or(|version| version.running.is_none())
+        && !is(Type::Available, "True")
+    {
         Phase::Creating
-    } else if !is(Type::Available, "True") || is(Type::Valid, "False") || is(Type::EtcdReady, "False") && all_up {
+    } else if !is(Type::Available, "True")
+        || is(Type::Valid, "False")
+        || is(Type::EtcdReady, "False") && all_up
+    {
         Phase::Degraded
     } else if all_up {
         Phase::Running
     } else {
         Phase::Updating
     };
-    let ca_complete = [super::secrets::CA, super::secrets::ETCD_CA, super::secrets::FRONT_PROXY_CA, super::secrets::SERVICE_ACCOUNT_KEY, super::secrets::ENCRYPTION]
-        .iter()
-        .all(|name| view.secrets.contains_key(*name));
+    let ca_complete = [
+        super::secrets::CA,
+        super::secrets::ETCD_CA,
+        super::secrets::FRONT_PROXY_CA,
+        super::secrets::SERVICE_ACCOUNT_KEY,
+        super::secrets::ENCRYPTION,
+    ]
+    .iter()
+    .all(|name| view.secrets.contains_key(*name));
     let ca_hash = view
         .secrets
         .get(super::secrets::CA)
@@ -105,8 +147,13 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
             etcd: format!("{}/{}", etcd_ready.0, etcd_ready.1),
             apiserver: format!("{}/{}", apiserver.0, apiserver.1),
             controllers: format!("{}/{}", kcm.0 + scheduler.0, kcm.1 + scheduler.1),
-            nodes: nodes.as_ref().map_or_else(|| "-".into(), |nodes| format!("{}/{}", nodes.ready, nodes.total)),
-            certificates_not_after: certificates.iter().map(|certificate| certificate.not_after.clone()).min(),
+            nodes: nodes
+                .as_ref()
+                .map_or_else(|| "-".into(), |nodes| format!("{}/{}", nodes.ready, nodes.total)),
+            certificates_not_after: certificates
+                .iter()
+                .map(|certificate| certificate.not_after.clone())
+                .min(),
         }),
         components,
         etcd: Some(etcd),
@@ -121,7 +168,10 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
 fn components(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<ComponentStatus> {
     let replicas = i32::from(spec.mode.replicas());
     let answering = view.etcd.known().map_or(0, |etcd| {
-        etcd.members.values().filter(|member| member.answer.is_some() && !member.learner).count()
+        etcd.members
+            .values()
+            .filter(|member| member.answer.is_some() && !member.learner)
+            .count()
     });
     let answering = i32::try_from(answering).unwrap_or(i32::MAX).min(replicas);
     let mut components = vec![ComponentStatus {
@@ -129,10 +179,18 @@ fn components(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<Comp
         version: spec.etcd.version.clone(),
         desired: replicas,
         ready: answering,
-        message: if answering == replicas { String::new() } else { waiting_members(view, spec) },
+        message: if answering == replicas {
+            String::new()
+        } else {
+            waiting_members(view, spec)
+        },
     }];
     for (name, own, desired) in [
-        (APISERVER, &spec.apiserver.version, spec.apiserver.replicas.unwrap_or(replicas)),
+        (
+            APISERVER,
+            &spec.apiserver.version,
+            spec.apiserver.replicas.unwrap_or(replicas),
+        ),
         (CONTROLLER_MANAGER, &spec.controller_manager.version, replicas),
         (SCHEDULER, &spec.scheduler.version, replicas),
     ] {
@@ -145,27 +203,46 @@ fn components(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<Comp
         let (ready, message) = match live {
             None => (0, format!("Deployment {name} is not created yet")),
             Some(live) => {
-                let ready = live.number("/status/readyReplicas").min(live.number("/status/updatedReplicas"));
+                let ready = live
+                    .number("/status/readyReplicas")
+                    .min(live.number("/status/updatedReplicas"));
                 let message = if rolled_out(live) {
                     String::new()
                 } else {
-                    format!("{ready} of {desired} replicas are ready and up to date{}", deployment_trouble(live))
+                    format!(
+                        "{ready} of {desired} replicas are ready and up to date{}",
+                        deployment_trouble(live)
+                    )
                 };
                 (i32::try_from(ready).unwrap_or(i32::MAX), message)
             }
         };
-        components.push(ComponentStatus { name: name.into(), version, desired, ready, message });
+        components.push(ComponentStatus {
+            name: name.into(),
+            version,
+            desired,
+            ready,
+            message,
+        });
     }
     components
 }
 
 fn deployment_trouble(live: &crate::object::Live) -> String {
-    let conditions = live.body.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let conditions = live
+        .body
+        .pointer("/status/conditions")
+        .and_then(serde_json::Value::as_array);
     conditions
         .into_iter()
         .flatten()
         .find(|condition| {
-            let text = |field: &str| condition.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let text = |field: &str| {
+                condition
+                    .get(field)
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or_default()
+            };
             text("type") == "ReplicaFailure" && text("status") == "True"
                 || text("type") == "Progressing" && text("status") == "False"
         })
@@ -188,7 +265,10 @@ fn waiting_members(view: &ClusterView, spec: &ClusterSpec) -> String {
             None => format!("{name} (no pod)"),
             Some(pod) => {
                 let why = pod_trouble(pod);
-                format!("{name} (pod {}{why})", pod.text("/status/phase").unwrap_or("Pending"))
+                format!(
+                    "{name} (pod {}{why})",
+                    pod.text("/status/phase").unwrap_or("Pending")
+                )
             }
         })
         .collect();
@@ -197,12 +277,20 @@ fn waiting_members(view: &ClusterView, spec: &ClusterSpec) -> String {
 
 fn pod_trouble(pod: &crate::object::Live) -> String {
     let waiting = pod.text("/status/containerStatuses/0/state/waiting/reason");
-    let conditions = pod.body.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let conditions = pod
+        .body
+        .pointer("/status/conditions")
+        .and_then(serde_json::Value::as_array);
     let unschedulable = conditions.into_iter().flatten().find(|condition| {
         condition.get("reason").and_then(serde_json::Value::as_str) == Some("Unschedulable")
     });
-    let message = unschedulable.and_then(|it| it.get("message")).and_then(serde_json::Value::as_str);
-    waiting.or(message).map(|why| format!(", {why}")).unwrap_or_default()
+    let message = unschedulable
+        .and_then(|it| it.get("message"))
+        .and_then(serde_json::Value::as_str);
+    waiting
+        .or(message)
+        .map(|why| format!(", {why}"))
+        .unwrap_or_default()
 }
 
 fn etcd(view: &ClusterView, spec: &ClusterSpec, previous: &ClusterStatus) -> EtcdStatus {
@@ -217,14 +305,20 @@ fn etcd(view: &ClusterView, spec: &ClusterSpec, previous: &ClusterStatus) -> Etc
                 let answer = member.and_then(|member| member.answer.as_ref());
                 EtcdMemberStatus {
                     id: member.map(|member| member.id.clone()),
-                    role: member.map(|member| match (member.learner, answer.is_some_and(|answer| answer.leader)) {
-                        (true, _) => EtcdRole::Learner,
-                        (false, true) => EtcdRole::Leader,
-                        (false, false) => EtcdRole::Follower,
+                    role: member.map(|member| {
+                        match (member.learner, answer.is_some_and(|answer| answer.leader)) {
+                            (true, _) => EtcdRole::Learner,
+                            (false, true) => EtcdRole::Leader,
+                            (false, false) => EtcdRole::Follower,
+                        }
                     }),
                     version: answer.map(|answer| answer.version.clone()),
                     ready: answer.is_some(),
-                    volume: if spec.etcd.storage.claim_template.is_some() { name.clone() } else { "emptyDir".into() },
+                    volume: if spec.etcd.storage.claim_template.is_some() {
+                        name.clone()
+                    } else {
+                        "emptyDir".into()
+                    },
                     name,
                 }
             })
@@ -240,22 +334,57 @@ fn valid(draft: &Draft) -> Fact {
     }
 }
 
-fn etcd_fact(draft: &Draft, view: &ClusterView, (ready, desired): (i32, i32), previous: &ClusterStatus) -> Fact {
-    if let Some(gate) = draft.gates.iter().find(|gate| ["QuorumLost", "MemberDataLost"].contains(&gate.reason)) {
+fn etcd_fact(
+    draft: &Draft,
+    view: &ClusterView,
+    (ready, desired): (i32, i32),
+    previous: &ClusterStatus,
+) -> Fact {
+    if let Some(gate) = draft
+        .gates
+        .iter()
+        .find(|gate| ["QuorumLost", "MemberDataLost"].contains(&gate.reason))
+    {
         return fact(Type::EtcdReady, false, gate.reason, &gate.message);
     }
     match &view.etcd {
-        Observed::Known(etcd) if !etcd.quorum => {
-            fact(Type::EtcdReady, false, "NoQuorum", "no member answers a linearizable read")
+        Observed::Known(etcd) if !etcd.quorum => fact(
+            Type::EtcdReady,
+            false,
+            "NoQuorum",
+            "no member answers a linearizable read",
+        ),
+        Observed::Known(_) if ready == desired => fact(
+            Type::EtcdReady,
+            true,
+            "AllMembersReady",
+            format!("{ready} of {desired} members answer"),
+        ),
+        Observed::Known(_) => fact(
+            Type::EtcdReady,
+            false,
+            "MembersMissing",
+            waiting_members(view, &view.cluster.spec),
+        ),
+        Observed::Unknown(why)
+            if previous
+                .etcd
+                .as_ref()
+                .is_some_and(|etcd| etcd.cluster_id.is_some()) =>
+        {
+            fact(
+                Type::EtcdReady,
+                false,
+                "NoAnswer",
+                format!("no member answers: {why}"),
+            )
         }
-        Observed::Known(_) if ready == desired => {
-            fact(Type::EtcdReady, true, "AllMembersReady", format!("{ready} of {desired} members answer"))
-        }
-        Observed::Known(_) => fact(Type::EtcdReady, false, "MembersMissing", waiting_members(view, &view.cluster.spec)),
-        Observed::Unknown(why) if previous.etcd.as_ref().is_some_and(|etcd| etcd.cluster_id.is_some()) => {
-            fact(Type::EtcdReady, false, "NoAnswer", format!("no member answers: {why}"))
-        }
-        Observed::Absent | Observed::Unknown(_) => fact(Type::EtcdReady, false, "Starting", waiting_members(view, &view.cluster.spec)),
+        Observed::Absent | Observed::Unknown(_) => fact(
+            Type::EtcdReady,
+            false,
+            "Starting",
+            waiting_members(view, &view.cluster.spec),
+        ),
     }
 }
 
@@ -266,7 +395,12 @@ fn component_fact(type_: Type, components: &[ComponentStatus], wanted: &[&str]) 
         .map(|component| format!("{}: {}", component.name, component.message))
         .collect();
     if waiting.is_empty() {
-        fact(type_, true, "AllReplicasReady", "all replicas are ready and up to date")
+        fact(
+            type_,
+            true,
+            "AllReplicasReady",
+            "all replicas are ready and up to date",
+        )
     } else {
         fact(type_, false, "ReplicasMissing", waiting.join("; "))
     }
@@ -287,16 +421,33 @@ fn certificates(view: &ClusterView) -> Vec<CertificateStatus> {
 }
 
 fn certificates_fact(draft: &Draft, certificates: &[CertificateStatus]) -> Fact {
-    if let Some(gate) = draft.gates.iter().find(|gate| {
-        ["SecretAltered", "SecretLost", "CertificateBlocked"].contains(&gate.reason)
-    }) {
+    if let Some(gate) = draft
+        .gates
+        .iter()
+        .find(|gate| ["SecretAltered", "SecretLost", "CertificateBlocked"].contains(&gate.reason))
+    {
         return fact(Type::CertificatesReady, false, gate.reason, &gate.message);
     }
-    let due: Vec<&str> = draft.secrets.mints.iter().map(|mint| mint.recipe.name.as_str()).collect();
+    let due: Vec<&str> = draft
+        .secrets
+        .mints
+        .iter()
+        .map(|mint| mint.recipe.name.as_str())
+        .collect();
     if certificates.is_empty() || !due.is_empty() {
-        fact(Type::CertificatesReady, false, "Issuing", format!("being issued: {}", due.join(", ")))
+        fact(
+            Type::CertificatesReady,
+            false,
+            "Issuing",
+            format!("being issued: {}", due.join(", ")),
+        )
     } else {
-        fact(Type::CertificatesReady, true, "AllIssued", format!("{} certificates are issued and none is due", certificates.len()))
+        fact(
+            Type::CertificatesReady,
+            true,
+            "AllIssued",
+            format!("{} certificates are issued and none is due", certificates.len()),
+        )
     }
 }
 
@@ -306,7 +457,11 @@ fn users(view: &ClusterView, spec: &ClusterSpec) -> Vec<UserStatus> {
         .filter_map(|user| {
             let secret = names::user_secret(&user.name);
             let certificate = view.secrets.get(&secret)?.certificate.as_ref()?;
-            Some(UserStatus { name: user.name.clone(), secret, expires: Time(certificate.not_after) })
+            Some(UserStatus {
+                name: user.name.clone(),
+                secret,
+                expires: Time(certificate.not_after),
+            })
         })
         .collect()
 }
@@ -315,13 +470,18 @@ fn extensions(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<Exte
     spec.extensions
         .iter()
         .map(|extension| {
-            let broken = draft.broken_extensions.iter().find(|(name, _)| name == &extension.name);
+            let broken = draft
+                .broken_extensions
+                .iter()
+                .find(|(name, _)| name == &extension.name);
             let pending = pending_objects(draft, &extension.name);
             let message = match (broken, &view.business) {
                 (Some((_, why)), _) => why.clone(),
                 (None, Observed::Unknown(why)) => format!("the business cluster does not answer: {why}"),
                 (None, Observed::Absent) => "waiting for the apiserver".into(),
-                (None, Observed::Known(_)) if !pending.is_empty() => format!("applying {}", pending.join(", ")),
+                (None, Observed::Known(_)) if !pending.is_empty() => {
+                    format!("applying {}", pending.join(", "))
+                }
                 (None, Observed::Known(_)) => String::new(),
             };
             ExtensionStatus {
@@ -336,13 +496,20 @@ fn extensions(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<Exte
 
 fn pending_objects(draft: &Draft, extension: &str) -> Vec<String> {
     let label = |manifest: &crate::object::Manifest| {
-        manifest.body.pointer("/metadata/labels").and_then(|labels| labels.get(names::EXTENSION_LABEL)).and_then(|it| it.as_str()).map(String::from)
+        manifest
+            .body
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(names::EXTENSION_LABEL))
+            .and_then(|it| it.as_str())
+            .map(String::from)
     };
     draft
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::ApplyBusiness(manifest) | Action::Apply(manifest) if label(manifest).as_deref() == Some(extension) => {
+            Action::ApplyBusiness(manifest) | Action::Apply(manifest)
+                if label(manifest).as_deref() == Some(extension) =>
+            {
                 Some(manifest.key.to_string())
             }
             _ => None,
@@ -352,7 +519,12 @@ fn pending_objects(draft: &Draft, extension: &str) -> Vec<String> {
 
 fn extensions_fact(view: &ClusterView, extensions: &[ExtensionStatus]) -> Fact {
     if let Observed::Absent | Observed::Unknown(_) = view.business {
-        return fact(Type::ExtensionsReady, false, "WaitingForApiserver", "the business cluster does not answer yet");
+        return fact(
+            Type::ExtensionsReady,
+            false,
+            "WaitingForApiserver",
+            "the business cluster does not answer yet",
+        );
     }
     let waiting: Vec<String> = extensions
         .iter()
@@ -360,7 +532,12 @@ fn extensions_fact(view: &ClusterView, extensions: &[ExtensionStatus]) -> Fact {
         .map(|extension| format!("{}: {}", extension.name, extension.message))
         .collect();
     if waiting.is_empty() {
-        fact(Type::ExtensionsReady, true, "AllApplied", format!("{} extensions are applied", extensions.len()))
+        fact(
+            Type::ExtensionsReady,
+            true,
+            "AllApplied",
+            format!("{} extensions are applied", extensions.len()),
+        )
     } else {
         fact(Type::ExtensionsReady, false, "Applying", waiting.join("; "))
     }
@@ -368,9 +545,19 @@ fn extensions_fact(view: &ClusterView, extensions: &[ExtensionStatus]) -> Fact {
 
 fn node_operator_fact(spec: &ClusterSpec) -> Fact {
     if spec.node_operator.enabled {
-        fact(Type::NodeOperatorReady, false, "NotShipped", "this version of Kube-on-Kube ships no node operator yet: join nodes with kubeadm")
+        fact(
+            Type::NodeOperatorReady,
+            false,
+            "NotShipped",
+            "this version of Kube-on-Kube ships no node operator yet: join nodes with kubeadm",
+        )
     } else {
-        fact(Type::NodeOperatorReady, true, "Disabled", "spec.nodeOperator.enabled is false")
+        fact(
+            Type::NodeOperatorReady,
+            true,
+            "Disabled",
+            "spec.nodeOperator.enabled is false",
+        )
     }
 }
 
@@ -380,27 +567,59 @@ fn available(view: &ClusterView, ends: &Endpoints) -> Fact {
             Type::Available,
             true,
             "EndpointAnswers",
-            format!("a client with the admin kubeconfig got an answer from {} (v{})", ends.external_url, answer.version),
+            format!(
+                "a client with the admin kubeconfig got an answer from {} (v{})",
+                ends.external_url, answer.version
+            ),
         ),
-        Observed::Unknown(why) => fact(Type::Available, false, "NoAnswer", format!("no answer from {}: {why}", ends.external_url)),
-        Observed::Absent => fact(Type::Available, false, "Creating", "waiting for the control plane to start"),
+        Observed::Unknown(why) => fact(
+            Type::Available,
+            false,
+            "NoAnswer",
+            format!("no answer from {}: {why}", ends.external_url),
+        ),
+        Observed::Absent => fact(
+            Type::Available,
+            false,
+            "Creating",
+            "waiting for the control plane to start",
+        ),
     }
 }
 
 fn progressing(draft: &Draft, view: &ClusterView, components: &[ComponentStatus], etcd: &EtcdStatus) -> Fact {
     if let Some(paused) = &view.cluster.spec.paused {
-        return fact(Type::Progressing, false, "Paused", format!("paused: {}; remove spec.paused to go on", paused.reason));
+        return fact(
+            Type::Progressing,
+            false,
+            "Paused",
+            format!("paused: {}; remove spec.paused to go on", paused.reason),
+        );
     }
     if draft.deleting {
         let gates: Vec<&str> = draft.gates.iter().map(|gate| gate.message.as_str()).collect();
-        let message = if gates.is_empty() { "the namespace is being removed".into() } else { gates.join("; ") };
+        let message = if gates.is_empty() {
+            "the namespace is being removed".into()
+        } else {
+            gates.join("; ")
+        };
         return fact(Type::Progressing, true, "Deleting", message);
     }
     if !draft.findings.is_empty() && view.accepted.is_none() {
-        return fact(Type::Progressing, false, "InvalidSpec", "nothing is done until the spec is valid; see condition Valid");
+        return fact(
+            Type::Progressing,
+            false,
+            "InvalidSpec",
+            "nothing is done until the spec is valid; see condition Valid",
+        );
     }
     let mut waiting: Vec<String> = draft.gates.iter().map(|gate| gate.message.clone()).collect();
-    waiting.extend(components.iter().filter(|it| !it.message.is_empty()).map(|it| format!("{}: {}", it.name, it.message)));
+    waiting.extend(
+        components
+            .iter()
+            .filter(|it| !it.message.is_empty())
+            .map(|it| format!("{}: {}", it.name, it.message)),
+    );
     if !draft.actions.is_empty() {
         waiting.push(format!("{} changes are being applied", draft.actions.len()));
     }
@@ -417,26 +636,44 @@ fn up_to_date(draft: &Draft, view: &ClusterView, components: &[ComponentStatus],
     } else if view.cluster.spec.paused.is_some() {
         Some(("Paused", "nothing is changed while paused"))
     } else if !draft.findings.is_empty() {
-        Some(("InvalidSpec", "the spec is refused; what runs is the last valid one"))
+        Some((
+            "InvalidSpec",
+            "the spec is refused; what runs is the last valid one",
+        ))
     } else if !draft.actions.is_empty() || !draft.gates.is_empty() {
         Some(("Converging", "changes are being applied"))
-    } else if components.iter().any(|it| !it.message.is_empty()) || !etcd.members.iter().all(|member| member.ready) {
+    } else if components.iter().any(|it| !it.message.is_empty())
+        || !etcd.members.iter().all(|member| member.ready)
+    {
         Some(("RollingOut", "not every replica runs what is declared"))
     } else if view.business.known().is_none() {
-        return unknown(Type::UpToDate, "BusinessClusterUnknown", "the business cluster does not answer");
+        return unknown(
+            Type::UpToDate,
+            "BusinessClusterUnknown",
+            "the business cluster does not answer",
+        );
     } else {
         None
     };
     match reason {
         Some((reason, message)) => fact(Type::UpToDate, false, reason, message),
-        None => fact(Type::UpToDate, true, "AsDeclared", "all that runs is what the spec declares"),
+        None => fact(
+            Type::UpToDate,
+            true,
+            "AsDeclared",
+            "all that runs is what the spec declares",
+        ),
     }
 }
 
 fn version(view: &ClusterView, spec: &ClusterSpec, previous: &ClusterStatus, all_up: bool) -> VersionStatus {
     let before = previous.version.clone().unwrap_or_default();
     let desired = spec.version.clone();
-    let running = view.external.known().map(|answer| answer.version.clone()).or(before.running);
+    let running = view
+        .external
+        .known()
+        .map(|answer| answer.version.clone())
+        .or(before.running);
     let mut history = before.history;
     if history.first().is_none_or(|latest| latest.version != desired) {
         let entry = VersionHistory {
@@ -455,7 +692,11 @@ fn version(view: &ClusterView, spec: &ClusterSpec, previous: &ClusterStatus, all
         latest.state = VersionState::Completed;
         latest.completed_at = Some(time(view.now));
     }
-    VersionStatus { desired, running, history }
+    VersionStatus {
+        desired,
+        running,
+        history,
+    }
 }
 
 /// Times in a status have seconds, as metav1 has them: a finer one would differ from what is read back.
@@ -468,7 +709,10 @@ fn conditions(facts: Vec<Fact>, previous: &ClusterStatus, view: &ClusterView) ->
         .into_iter()
         .map(|fact| {
             let type_ = fact.type_.as_str();
-            let before = previous.conditions.iter().find(|condition| condition.type_ == type_);
+            let before = previous
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == type_);
             let since = before
                 .filter(|before| before.status == fact.status)
                 .map_or_else(|| time(view.now), |before| before.last_transition_time.clone());

@@ -19,7 +19,11 @@ pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     node_port(spec, view, &mut findings);
     durations(spec, &mut findings);
     unique("user", spec.users.iter().map(|user| &user.name), &mut findings);
-    unique("extension", spec.extensions.iter().map(|extension| &extension.name), &mut findings);
+    unique(
+        "extension",
+        spec.extensions.iter().map(|extension| &extension.name),
+        &mut findings,
+    );
     for extension in &spec.extensions {
         if let Some(finding) = extension_renders(spec, extension, view) {
             findings.push(finding);
@@ -30,7 +34,10 @@ pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
 
 fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
     let Ok(cluster) = spec.version.parse::<Version>() else {
-        findings.push(format!("spec.version {:?} is no version such as 1.36.3", spec.version));
+        findings.push(format!(
+            "spec.version {:?} is no version such as 1.36.3",
+            spec.version
+        ));
         return;
     };
     let component = |field: &str, text: Option<&String>, findings: &mut Vec<String>| match text {
@@ -38,15 +45,27 @@ fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) 
         Some(text) => {
             let parsed = text.parse::<Version>().ok();
             if parsed.is_none() {
-                findings.push(format!("spec.{field}.version {text:?} is no version such as 1.36.3"));
+                findings.push(format!(
+                    "spec.{field}.version {text:?} is no version such as 1.36.3"
+                ));
             }
             parsed
         }
     };
     let apiserver = component("apiserver", spec.apiserver.version.as_ref(), findings);
     let controllers = [
-        ("controllerManager", component("controllerManager", spec.controller_manager.version.as_ref(), findings)),
-        ("scheduler", component("scheduler", spec.scheduler.version.as_ref(), findings)),
+        (
+            "controllerManager",
+            component(
+                "controllerManager",
+                spec.controller_manager.version.as_ref(),
+                findings,
+            ),
+        ),
+        (
+            "scheduler",
+            component("scheduler", spec.scheduler.version.as_ref(), findings),
+        ),
     ];
     if let Some(server) = apiserver {
         for (field, client) in controllers {
@@ -58,7 +77,10 @@ fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) 
         }
         if let Some(accepted) = &view.accepted {
             let before = accepted.apiserver.version.as_ref().unwrap_or(&accepted.version);
-            if before.parse::<Version>().is_ok_and(|before| !may_move(before, server)) {
+            if before
+                .parse::<Version>()
+                .is_ok_and(|before| !may_move(before, server))
+            {
                 findings.push(format!(
                     "the apiserver cannot go from {before} to {server}: go up one minor at a time, never down a minor"
                 ));
@@ -71,14 +93,24 @@ fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
     let version = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
     let components: [(&str, &str, String, &BTreeMap<String, String>); 4] = [
         ("etcd", "etcd", spec.etcd.version.clone(), &spec.etcd.args),
-        ("apiserver", "kube-apiserver", version(&spec.apiserver.version), &spec.apiserver.args),
+        (
+            "apiserver",
+            "kube-apiserver",
+            version(&spec.apiserver.version),
+            &spec.apiserver.args,
+        ),
         (
             "controllerManager",
             "kube-controller-manager",
             version(&spec.controller_manager.version),
             &spec.controller_manager.args,
         ),
-        ("scheduler", "kube-scheduler", version(&spec.scheduler.version), &spec.scheduler.args),
+        (
+            "scheduler",
+            "kube-scheduler",
+            version(&spec.scheduler.version),
+            &spec.scheduler.args,
+        ),
     ];
     for (field, component, version, args) in components {
         for flag in args.keys() {
@@ -88,7 +120,9 @@ fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
                     findings.push(format!("spec.{field}.args.{flag} is refused: {reason}"));
                 }
                 FlagVerdict::Unknown => {
-                    findings.push(format!("spec.{field}.args.{flag}: {component} {version} has no such flag"));
+                    findings.push(format!(
+                        "spec.{field}.args.{flag}: {component} {version} has no such flag"
+                    ));
                 }
             }
         }
@@ -96,7 +130,9 @@ fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
 }
 
 fn storage_class(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    let Some(claim) = &spec.etcd.storage.claim_template else { return };
+    let Some(claim) = &spec.etcd.storage.claim_template else {
+        return;
+    };
     match &claim.storage_class_name {
         Some(name) if name.is_empty() => {}
         Some(name) => {
@@ -122,8 +158,14 @@ fn node_port(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>)
     }
     let Some(port) = spec.endpoint.port else { return };
     let rank = |created: Option<jiff::Timestamp>, name: &str| (created, name.to_owned());
-    let ours =
-        rank(view.cluster.metadata.creation_timestamp.as_ref().map(|time| time.0), view.name());
+    let ours = rank(
+        view.cluster
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0),
+        view.name(),
+    );
     for peer in &view.peers {
         if peer.node_port == Some(port) && rank(peer.created, &peer.name) < ours {
             findings.push(format!(
@@ -140,7 +182,9 @@ fn durations(spec: &ClusterSpec, findings: &mut Vec<String>) {
         ("renewBefore", &spec.certificates.renew_before),
     ] {
         if seconds(text).is_none() {
-            findings.push(format!("spec.certificates.{field} {text:?} is no duration such as 8760h"));
+            findings.push(format!(
+                "spec.certificates.{field} {text:?} is no duration such as 8760h"
+            ));
         }
     }
 }
@@ -163,7 +207,9 @@ fn extension_renders(spec: &ClusterSpec, extension: &Extension, view: &ClusterVi
 /// Seconds of a Go duration such as `8760h` or `1h30m`; None when it is none or too long to count.
 pub fn seconds(text: &str) -> Option<u64> {
     let duration: SignedDuration = text.parse().ok()?;
-    u64::try_from(duration.as_secs()).ok().filter(|seconds| *seconds > 0)
+    u64::try_from(duration.as_secs())
+        .ok()
+        .filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]

@@ -65,7 +65,11 @@ impl ClusterView {
 
     /// An object in the Cluster's namespace.
     pub fn object(&self, kind: Kind, name: &str) -> Option<&Live> {
-        self.objects.get(&ObjectKey { kind, namespace: Some(self.namespace_name()), name: name.into() })
+        self.objects.get(&ObjectKey {
+            kind,
+            namespace: Some(self.namespace_name()),
+            name: name.into(),
+        })
     }
 }
 
