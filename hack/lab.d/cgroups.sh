@@ -13,10 +13,10 @@ make_cgroups() { # HOST
     mkdir -p "$group"
     # v1: a new cpuset is empty, and nothing can join it.
     for file in cpuset.cpus cpuset.mems; do
-      if [[ -f $hierarchy/$file && -s $hierarchy/$file ]]; then cat "$hierarchy/$file" >"$group/$file"; fi
+      if [[ -f $hierarchy/$file ]]; then cat "$hierarchy/$file" >"$group/$file"; fi
     done
     # v2: the host may only give its pods what it was given.
-    if [[ -s $hierarchy/cgroup.controllers ]]; then
+    if [[ -f $hierarchy/cgroup.controllers ]]; then
       sed 's/\</+/g' "$hierarchy/cgroup.controllers" >"$hierarchy/cgroup.subtree_control"
     fi
     # The meta cluster's host gets more CPU than the others: when it starves, its probes restart it.
