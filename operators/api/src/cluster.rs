@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Api","type":"string","jsonPath":".status.summary.apiserver"}"#,
     printcolumn = r#"{"name":"Ctrl","type":"string","jsonPath":".status.summary.controllers"}"#,
     printcolumn = r#"{"name":"Nodes","type":"string","jsonPath":".status.summary.nodes"}"#,
-    printcolumn = r#"{"name":"Certs","type":"date","jsonPath":".status.summary.certificatesNotAfter","description":"when the first certificate expires"}"#,
+    printcolumn = r#"{"name":"Certs","type":"string","jsonPath":".status.summary.certificatesNotAfter","description":"when the first certificate expires"}"#,
     printcolumn = r#"{"name":"Endpoint","type":"string","jsonPath":".status.endpoint"}"#,
     printcolumn = r#"{"name":"Available","type":"string","jsonPath":".status.conditions[?(@.type=='Available')].status"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase","priority":1}"#,

@@ -152,7 +152,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
         generation = guarded.meta().generation
     );
     let started = Instant::now();
-    let result = look(&name, &context).instrument(span).await;
+    let result = Box::pin(look(&name, &context)).instrument(span).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     context.metrics.reconciled(CONTROLLER, outcome, started.elapsed());
     result
@@ -237,7 +237,7 @@ async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context:
             context
                 .events
                 .warning(&regarding, &reason, "Validate", &message("Valid"))
-                .await
+                .await;
         }
         Phase::Degraded => {
             context
@@ -249,7 +249,7 @@ async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context:
             context
                 .events
                 .normal(&regarding, &reason, "Converge", &message("Available"))
-                .await
+                .await;
         }
         Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
             context

@@ -111,16 +111,16 @@ impl Executor {
                 .map_err(failed),
             Action::RemoveFinalizer => self
                 .finalizers(view, |names| {
-                    names.retain(|name| name != names::CLEANUP_FINALIZER)
+                    names.retain(|name| name != names::CLEANUP_FINALIZER);
                 })
                 .await
                 .map_err(failed),
             Action::Create(manifest) => create(&self.client, manifest).await.map_err(failed),
-            Action::Apply(manifest) => self
+            Action::Apply { manifest, .. } => self
                 .apply(&self.client, view.name(), manifest)
                 .await
                 .map_err(failed),
-            Action::ApplyBusiness(manifest) => self
+            Action::ApplyBusiness { manifest, .. } => self
                 .apply(business()?, view.name(), manifest)
                 .await
                 .map_err(failed),

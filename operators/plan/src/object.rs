@@ -195,10 +195,28 @@ impl Manifest {
 
     /// Whether `live` is as this manifest wants it.
     pub fn agrees_with(&self, live: &Live) -> bool {
+        self.difference(Some(live)).is_none()
+    }
+
+    /// Why this manifest must be applied: `Missing`, or the first field that differs (its path, never its value).
+    /// None when there is nothing to do.
+    pub fn difference(&self, live: Option<&Live>) -> Option<String> {
+        let Some(live) = live else {
+            return Some("Missing".into());
+        };
         if live.settled.is_some() && live.settled.as_deref() == self.seal() {
-            return true;
+            return None;
         }
-        contains(&live.body, &self.body)
+        // Items of a list come without their own kind; the key has it.
+        self.body
+            .as_object()?
+            .iter()
+            .filter(|(field, _)| !["apiVersion", "kind"].contains(&field.as_str()))
+            .find_map(|(field, wanted)| {
+                let live = live.body.get(field).unwrap_or(&Value::Null);
+                Some(joined(field, &difference(live, wanted)?))
+            })
+            .map(|path| format!("{path} differs"))
     }
 }
 
@@ -224,27 +242,37 @@ fn pruned(value: Value) -> Value {
     }
 }
 
-/// Whether everything in `wanted` is in `live`. Lists must have the same length; quantities are compared by value.
-pub fn contains(live: &Value, wanted: &Value) -> bool {
+/// Path of the first thing in `wanted` that is not in `live`. Lists must have the same length; quantities are compared
+/// by value.
+pub fn difference(live: &Value, wanted: &Value) -> Option<String> {
     match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| match live.get(key) {
-                Some(live) => contains(live, wanted),
-                None => wanted.as_object().is_some_and(serde_json::Map::is_empty),
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().find_map(|(key, wanted)| {
+            let below = match live.get(key) {
+                Some(live) => difference(live, wanted)?,
+                None if wanted.as_object().is_some_and(serde_json::Map::is_empty) => return None,
+                None => String::new(),
+            };
+            Some(joined(key, &below))
+        }),
+        (Value::Array(live), Value::Array(wanted)) if live.len() == wanted.len() => {
+            live.iter().zip(wanted).enumerate().find_map(|(index, (live, wanted))| {
+                let below = difference(live, wanted)?;
+                Some(joined(&index.to_string(), &below))
             })
         }
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len()
-                && live
-                    .iter()
-                    .zip(wanted)
-                    .all(|(live, wanted)| contains(live, wanted))
-        }
         (Value::String(live), Value::String(wanted)) => {
-            live == wanted
-                || quantity(live).is_some_and(|live| quantity(wanted).is_some_and(|wanted| live == wanted))
+            let same = live == wanted || quantity(live).is_some_and(|live| quantity(wanted) == Some(live));
+            (!same).then(String::new)
         }
-        _ => live == wanted,
+        _ => (live != wanted).then(String::new),
+    }
+}
+
+fn joined(key: &str, below: &str) -> String {
+    if below.is_empty() {
+        key.into()
+    } else {
+        format!("{key}.{below}")
     }
 }
 
@@ -287,22 +315,20 @@ mod tests {
     #[case("1G", "1Gi", false)]
     #[case("abc", "abd", false)]
     fn quantities_are_compared_by_value(#[case] live: &str, #[case] wanted: &str, #[case] same: bool) {
-        assert_eq!(contains(&json!(live), &json!(wanted)), same);
+        assert_eq!(difference(&json!(live), &json!(wanted)).is_none(), same);
     }
 
     #[test]
     fn defaults_of_the_server_are_no_difference_but_an_added_list_item_is() {
         let wanted = json!({"spec": {"ports": [{"port": 1}]}});
-        assert!(contains(
-            &json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1}}),
-            &wanted
-        ));
-        assert!(!contains(
-            &json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}),
-            &wanted
-        ));
-        assert!(!contains(&json!({"spec": {"ports": [{"port": 2}]}}), &wanted));
-        assert!(!contains(&json!({}), &wanted));
+        let found = |live: Value| difference(&live, &wanted);
+        let defaulted = json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "x": 1}});
+        assert_eq!(found(defaulted), None);
+        let longer = json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}});
+        assert_eq!(found(longer).as_deref(), Some("spec.ports"));
+        let other = json!({"spec": {"ports": [{"port": 2}]}});
+        assert_eq!(found(other).as_deref(), Some("spec.ports.0.port"));
+        assert_eq!(found(json!({})).as_deref(), Some("spec"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl World {
                 self.view.cluster.metadata.finalizers = Some(vec![kok_api::names::CLEANUP_FINALIZER.into()]);
             }
             Action::RemoveFinalizer => self.view.cluster.metadata.finalizers = None,
-            Action::Create(manifest) | Action::Apply(manifest) => {
+            Action::Create(manifest) | Action::Apply { manifest, .. } => {
                 assert!(
                     manifest.key.kind == NAMESPACE || self.view.namespace.is_some(),
                     "{action} before its namespace"
@@ -153,7 +153,7 @@ impl World {
                     self.view.secrets.remove(&key.name);
                 }
             }
-            Action::ApplyBusiness(manifest) => {
+            Action::ApplyBusiness { manifest, .. } => {
                 let live = self.live(manifest);
                 if let Observed::Known(objects) = &mut self.view.business {
                     objects.insert(manifest.key.clone(), live);
@@ -484,7 +484,7 @@ fn controllers_wait_for_the_apiservers_in_an_upgrade() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT => manifest
+            Action::Apply { manifest, .. } if manifest.key.kind == DEPLOYMENT => manifest
                 .body
                 .pointer("/spec/template/spec/containers/0/image")
                 .cloned(),
@@ -525,7 +525,7 @@ fn certificates_are_renewed_before_they_end_and_pods_roll() {
     assert_eq!(
         actions
             .iter()
-            .filter(|action| matches!(action, Action::Apply(manifest) if manifest.key.kind == DEPLOYMENT))
+            .filter(|action| matches!(action, Action::Apply { manifest, .. } if manifest.key.kind == DEPLOYMENT))
             .count(),
         3
     );

@@ -55,8 +55,9 @@ pub fn plan(
                     }
                 }
                 (_, live) => {
-                    if live.is_none_or(|live| !manifest.agrees_with(live)) {
-                        plan.actions.push(Action::Apply(manifest.clone()));
+                    if let Some(reason) = manifest.difference(live) {
+                        let manifest = manifest.clone();
+                        plan.actions.push(Action::Apply { manifest, reason });
                     }
                 }
             }

@@ -205,11 +205,12 @@ pub fn converge_business(
 ) -> Vec<Action> {
     let mut actions: Vec<Action> = wanted
         .iter()
-        .filter(|manifest| {
-            live.get(&manifest.key)
-                .is_none_or(|live| !manifest.agrees_with(live))
+        .filter_map(|manifest| {
+            Some(Action::ApplyBusiness {
+                reason: manifest.difference(live.get(&manifest.key))?,
+                manifest: manifest.clone(),
+            })
         })
-        .map(|manifest| Action::ApplyBusiness(manifest.clone()))
         .collect();
     for (key, object) in live {
         let kept = object

@@ -44,8 +44,7 @@ pub fn violations(view: &ClusterView, plan: &Plan) -> Vec<String> {
             "invariant 1: {pods_deleted} etcd pods are deleted at once"
         ));
     }
-    if matches!(plan.actions.iter().position(|action| matches!(action, Action::RemoveFinalizer)), Some(_) if !deleting)
-    {
+    if !deleting && plan.actions.contains(&Action::RemoveFinalizer) {
         found.push("the finalizer is removed from a Cluster that is not deleted".into());
     }
     found

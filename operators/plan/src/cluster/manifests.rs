@@ -215,17 +215,13 @@ impl<'a> Renderer<'a> {
         own: &Value,
         args: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, ManifestError> {
-        let template = format!("{component}.flags");
-        let mut flags = kok_render::flags(&self.template(&template)?, &merged(&self.base, own))?;
+        let name = format!("{component}.flags");
+        let mut flags = kok_render::flags(&template(&name)?, &merged(&self.base, own))?;
         flags.extend(args.clone());
         Ok(flags
             .into_iter()
             .map(|(flag, value)| format!("--{flag}={value}"))
             .collect())
-    }
-
-    fn template(&self, name: &str) -> Result<kok_render::Template, ManifestError> {
-        builtin::control_plane(name).ok_or_else(|| ManifestError::NoTemplate(name.into()))
     }
 
     fn render(
@@ -242,7 +238,7 @@ impl<'a> Renderer<'a> {
             (names::CLUSTER_LABEL, self.view.name()),
             (names::COMPONENT_LABEL, component),
         ]);
-        kok_render::objects(&self.template(name)?, &context)?
+        kok_render::objects(&template(name)?, &context)?
             .into_iter()
             .map(|document| {
                 let mut manifest = Manifest::of(document, allowed, &self.ends.namespace)?;
@@ -375,7 +371,7 @@ fn authentication(oidc: &Oidc) -> Value {
 
 /// Digest over the named Secrets and ConfigMaps: a pod template that carries it rolls when any of them changes. None
 /// while one of the Secrets is not there yet.
-pub fn inputs_hash(view: &ClusterView, secrets: &[&str], configs: &[&Manifest]) -> Option<String> {
+pub fn inputs_hash(view: &ClusterView, secrets: &[&str], configs: &[Manifest]) -> Option<String> {
     let mut text = String::new();
     for name in secrets {
         let facts = view.secrets.get(*name)?;
@@ -386,4 +382,8 @@ pub fn inputs_hash(view: &ClusterView, secrets: &[&str], configs: &[&Manifest]) 
         text.push_str(&config.hash());
     }
     Some(sha256_hex(text.as_bytes()))
+}
+
+fn template(name: &str) -> Result<kok_render::Template, ManifestError> {
+    builtin::control_plane(name).ok_or_else(|| ManifestError::NoTemplate(name.into()))
 }

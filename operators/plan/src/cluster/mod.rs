@@ -36,7 +36,12 @@ pub enum Action {
     /// Create an object that must not exist yet.
     Create(Manifest),
     /// Server-side apply.
-    Apply(Manifest),
+    Apply {
+        /// What is sent.
+        manifest: Manifest,
+        /// Why: `Missing`, or the field that differs.
+        reason: String,
+    },
     /// Make a Secret: draws keys and signs.
     Mint(Mint),
     /// Delete exactly this object.
@@ -51,7 +56,12 @@ pub enum Action {
         reason: String,
     },
     /// Server-side apply in the business cluster.
-    ApplyBusiness(Manifest),
+    ApplyBusiness {
+        /// What is sent.
+        manifest: Manifest,
+        /// Why: `Missing`, or the field that differs.
+        reason: String,
+    },
     /// Delete exactly this object of the business cluster.
     DeleteBusiness {
         /// Which object.
@@ -79,10 +89,10 @@ impl Action {
             Self::AddFinalizer => "AddFinalizer",
             Self::RemoveFinalizer => "RemoveFinalizer",
             Self::Create(_) => "Create",
-            Self::Apply(_) => "Apply",
+            Self::Apply { .. } => "Apply",
             Self::Mint(_) => "Mint",
             Self::Delete { .. } => "Delete",
-            Self::ApplyBusiness(_) => "ApplyBusiness",
+            Self::ApplyBusiness { .. } => "ApplyBusiness",
             Self::DeleteBusiness { .. } => "DeleteBusiness",
         }
     }
@@ -92,8 +102,9 @@ impl std::fmt::Display for Action {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::AddFinalizer | Self::RemoveFinalizer => write!(formatter, "{}", self.name()),
-            Self::Create(manifest) | Self::Apply(manifest) | Self::ApplyBusiness(manifest) => {
-                write!(formatter, "{} {}", self.name(), manifest.key)
+            Self::Create(manifest) => write!(formatter, "Create {}", manifest.key),
+            Self::Apply { manifest, reason } | Self::ApplyBusiness { manifest, reason } => {
+                write!(formatter, "{} {} ({reason})", self.name(), manifest.key)
             }
             Self::Mint(mint) => write!(formatter, "Mint Secret {} ({})", mint.recipe.name, mint.reason),
             Self::Delete { key, reason, .. } | Self::DeleteBusiness { key, reason, .. } => {
@@ -238,6 +249,15 @@ fn namespace_terminating(view: &ClusterView, namespace: &Live) -> String {
     )
 }
 
+/// A Deployment of the control plane: what it runs, and the Secrets and ConfigMaps whose change rolls it.
+struct Part<'a> {
+    name: &'static str,
+    version: String,
+    replicas: i32,
+    secrets: &'a [&'a str],
+    configs: &'a [Manifest],
+}
+
 /// A plan in the making.
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -289,8 +309,9 @@ impl Draft {
             } else {
                 view.objects.get(&manifest.key)
             };
-            if live.is_none_or(|live| !manifest.agrees_with(live)) {
-                self.actions.push(Action::Apply(manifest.clone()));
+            if let Some(reason) = manifest.difference(live) {
+                let manifest = manifest.clone();
+                self.actions.push(Action::Apply { manifest, reason });
             }
             self.wanted.push(manifest);
         }
@@ -333,12 +354,12 @@ impl Draft {
     ) -> Result<(), ManifestError> {
         let replicas = i32::from(spec.mode.replicas());
         let declared = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
-        let inputs: [(&'static str, String, i32, &[&str], Vec<&Manifest>); 3] = [
-            (
-                APISERVER,
-                declared(&spec.apiserver.version),
-                spec.apiserver.replicas.unwrap_or(replicas),
-                &[
+        let parts = [
+            Part {
+                name: APISERVER,
+                version: declared(&spec.apiserver.version),
+                replicas: spec.apiserver.replicas.unwrap_or(replicas),
+                secrets: &[
                     secrets::CA,
                     secrets::ETCD_CA,
                     secrets::FRONT_PROXY_CA,
@@ -349,35 +370,36 @@ impl Draft {
                     "apiserver-etcd-client",
                     "front-proxy-client",
                 ],
-                config.iter().collect(),
-            ),
-            (
-                CONTROLLER_MANAGER,
-                declared(&spec.controller_manager.version),
+                configs: config,
+            },
+            Part {
+                name: CONTROLLER_MANAGER,
+                version: declared(&spec.controller_manager.version),
                 replicas,
-                &[
+                secrets: &[
                     secrets::CA,
                     secrets::FRONT_PROXY_CA,
                     secrets::SERVICE_ACCOUNT_KEY,
                     "controller-manager-kubeconfig",
                 ],
-                Vec::new(),
-            ),
-            (
-                SCHEDULER,
-                declared(&spec.scheduler.version),
+                configs: &[],
+            },
+            Part {
+                name: SCHEDULER,
+                version: declared(&spec.scheduler.version),
                 replicas,
-                &["scheduler-kubeconfig"],
-                Vec::new(),
-            ),
+                secrets: &["scheduler-kubeconfig"],
+                configs: &[],
+            },
         ];
         // etcd before apiservers before controllers; what has no predecessor in flight starts at once.
         let mut may_move = self.etcd_settled(spec, view);
-        for (name, declared, replicas, input_secrets, input_configs) in inputs {
+        for part in parts {
+            let Part { name, replicas, .. } = part;
             let live = view.object(DEPLOYMENT, name);
             let running = live.and_then(running_version);
             let version = match running {
-                Some(running) if running != declared && !may_move => {
+                Some(running) if running != part.version && !may_move => {
                     self.gates.push(Gate {
                         reason: "WaitingForItsTurn",
                         message: format!(
@@ -386,7 +408,7 @@ impl Draft {
                     });
                     running
                 }
-                _ => declared,
+                _ => part.version,
             };
             let component = ComponentPlan {
                 name,
@@ -394,7 +416,7 @@ impl Draft {
                 replicas,
             };
             self.components.push(component.clone());
-            match manifests::inputs_hash(view, input_secrets, &input_configs) {
+            match manifests::inputs_hash(view, part.secrets, part.configs) {
                 Some(hash) => {
                     let manifests = renderer.deployment(&component, &hash)?;
                     let current = manifests.iter().all(|manifest| {
@@ -437,7 +459,7 @@ impl Draft {
                 Ok(manifests) if placement == ExtensionPlacement::Meta => draft.converge(manifests, view),
                 Ok(manifests) => business.extend(manifests),
                 Err::<_, extensions::ExtensionError>(error) => {
-                    draft.broken_extensions.push((name.into(), error.to_string()))
+                    draft.broken_extensions.push((name.into(), error.to_string()));
                 }
             };
         add(

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use kok_api::cluster::{ClusterSpec, EncryptionProvider};
+use kok_api::cluster::{ClusterSpec, EncryptionProvider, User};
 use kok_api::names;
 use kok_pki::{CaSpec, CertSpec, Usage, Verdict};
 use kok_render::sha256_hex;
@@ -36,7 +36,7 @@ pub const OPERATOR_ETCD: &str = "operator-etcd-client";
 /// Group that extension `bootstrap` binds to cluster-admin.
 pub const ADMIN_GROUP: &str = "kubeonkube:cluster-admins";
 
-const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const CA_VALIDITY: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A Secret and how it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -239,10 +239,23 @@ fn leaf(
 pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
     let ends = Endpoints::of(spec, view);
     let lifetime = Lifetime {
-        validity: duration(&spec.certificates.validity, Duration::from_secs(8760 * 3600)),
-        renew_before: duration(&spec.certificates.renew_before, Duration::from_secs(2920 * 3600)),
+        validity: duration(&spec.certificates.validity, Duration::from_hours(8760)),
+        renew_before: duration(&spec.certificates.renew_before, Duration::from_hours(2920)),
     };
-    let mut recipes = vec![
+    let mut recipes = lasting(spec);
+    recipes.extend(leaves(spec, &ends, &lifetime));
+    recipes.extend(kubeconfigs(&ends, &lifetime));
+    recipes.extend(
+        spec.users
+            .iter()
+            .map(|user| user_kubeconfig(user, &ends, &lifetime)),
+    );
+    recipes
+}
+
+/// What is made once and never again: with another one, all that was signed or sealed by it is lost.
+fn lasting(spec: &ClusterSpec) -> Vec<Recipe> {
+    vec![
         ca(CA, "kubernetes"),
         ca(ETCD_CA, "etcd-ca"),
         ca(FRONT_PROXY_CA, "front-proxy-ca"),
@@ -254,33 +267,37 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
             name: ENCRYPTION.into(),
             material: Material::Encryption(spec.apiserver.encryption.provider),
         },
-    ];
-    for ordinal in 0..spec.mode.replicas() {
-        let member = names::etcd_member(ordinal);
-        let host = ends.etcd_host(&member);
-        recipes.push(
-            lifetime.leaf(
-                &format!("{member}-tls"),
-                ETCD_CA,
-                CertSpec::new(&member, Usage::ServerAndClient, lifetime.validity)
-                    .dns_names([host, "localhost".into()])
-                    .ip_addresses([IpAddr::from([127, 0, 0, 1])]),
-            ),
-        );
-    }
-    recipes.push(lifetime.leaf("apiserver", CA, serving(spec, &ends, lifetime.validity)));
-    let client = |name: &str, ca: &'static str| {
-        lifetime.leaf(name, ca, CertSpec::new(name, Usage::Client, lifetime.validity))
-    };
-    recipes.push(lifetime.leaf(
-        "apiserver-kubelet-client",
-        CA,
-        CertSpec::new("kube-apiserver-kubelet-client", Usage::Client, lifetime.validity),
-    ));
-    recipes.push(client("apiserver-etcd-client", ETCD_CA));
-    recipes.push(client(OPERATOR_ETCD, ETCD_CA));
-    recipes.push(client("front-proxy-client", FRONT_PROXY_CA));
+    ]
+}
 
+/// Certificates that programs read from files: of etcd members, of the apiserver, of their clients.
+fn leaves(spec: &ClusterSpec, ends: &Endpoints, lifetime: &Lifetime) -> Vec<Recipe> {
+    let client = |secret: &str, ca: &'static str, user: &str| {
+        lifetime.leaf(secret, ca, CertSpec::new(user, Usage::Client, lifetime.validity))
+    };
+    let member = |ordinal| {
+        let member = names::etcd_member(ordinal);
+        lifetime.leaf(
+            &format!("{member}-tls"),
+            ETCD_CA,
+            CertSpec::new(&member, Usage::ServerAndClient, lifetime.validity)
+                .dns_names([ends.etcd_host(&member), "localhost".into()])
+                .ip_addresses([IpAddr::from([127, 0, 0, 1])]),
+        )
+    };
+    let mut leaves: Vec<Recipe> = (0..spec.mode.replicas()).map(member).collect();
+    leaves.extend([
+        lifetime.leaf("apiserver", CA, serving(spec, ends, lifetime.validity)),
+        client("apiserver-kubelet-client", CA, "kube-apiserver-kubelet-client"),
+        client("apiserver-etcd-client", ETCD_CA, "apiserver-etcd-client"),
+        client(OPERATOR_ETCD, ETCD_CA, OPERATOR_ETCD),
+        client("front-proxy-client", FRONT_PROXY_CA, "front-proxy-client"),
+    ]);
+    leaves
+}
+
+/// Kubeconfigs of components (they name files, so that a renewed certificate is read again) and of operators.
+fn kubeconfigs(ends: &Endpoints, lifetime: &Lifetime) -> Vec<Recipe> {
     let component = |name: &str, user: &str| {
         lifetime.kubeconfig(
             name,
@@ -291,61 +308,44 @@ pub fn recipes(spec: &ClusterSpec, view: &ClusterView) -> Vec<Recipe> {
             },
         )
     };
-    recipes.push(component(
-        "controller-manager-kubeconfig",
-        "system:kube-controller-manager",
-    ));
-    recipes.push(component("scheduler-kubeconfig", "system:kube-scheduler"));
+    vec![
+        component(
+            "controller-manager-kubeconfig",
+            "system:kube-controller-manager",
+        ),
+        component("scheduler-kubeconfig", "system:kube-scheduler"),
+        lifetime.embedded(ADMIN, "kubernetes-admin", &[ADMIN_GROUP.into()], &ends.external_url),
+        // Sealed in the meta cluster: it makes the very first role bindings, among them the admin's.
+        lifetime.embedded(
+            OPERATOR,
+            "kubeonkube:cluster-operator",
+            &["system:masters".into()],
+            &ends.internal_url,
+        ),
+        lifetime.embedded(
+            "node-operator-kubeconfig",
+            "kubeonkube:node-operator",
+            &["kubeonkube:node-operators".into()],
+            &ends.internal_url,
+        ),
+    ]
+}
 
-    let person = |lifetime: &Lifetime, name: &str, user: &str, groups: &[String], server: &str| {
-        lifetime.kubeconfig(
-            name,
-            CertSpec::new(user, Usage::Client, lifetime.validity).organizations(groups.to_vec()),
-            Kubeconfig::Embedded {
-                server: server.into(),
-            },
-        )
+fn user_kubeconfig(user: &User, ends: &Endpoints, lifetime: &Lifetime) -> Recipe {
+    let validity = user
+        .validity
+        .as_deref()
+        .map_or(lifetime.validity, |text| duration(text, lifetime.validity));
+    let own = Lifetime {
+        validity,
+        renew_before: lifetime.renew_before.min(validity / 3),
     };
-    recipes.push(person(
-        &lifetime,
-        ADMIN,
-        "kubernetes-admin",
-        &[ADMIN_GROUP.into()],
+    own.embedded(
+        &names::user_secret(&user.name),
+        &user.name,
+        &user.groups,
         &ends.external_url,
-    ));
-    // Sealed in the meta cluster: it makes the very first role bindings, among them the admin's.
-    recipes.push(person(
-        &lifetime,
-        OPERATOR,
-        "kubeonkube:cluster-operator",
-        &["system:masters".into()],
-        &ends.internal_url,
-    ));
-    recipes.push(person(
-        &lifetime,
-        "node-operator-kubeconfig",
-        "kubeonkube:node-operator",
-        &["kubeonkube:node-operators".into()],
-        &ends.internal_url,
-    ));
-    for user in &spec.users {
-        let validity = user
-            .validity
-            .as_deref()
-            .map_or(lifetime.validity, |text| duration(text, lifetime.validity));
-        let own = Lifetime {
-            validity,
-            renew_before: lifetime.renew_before.min(validity / 3),
-        };
-        recipes.push(person(
-            &own,
-            &names::user_secret(&user.name),
-            &user.name,
-            &user.groups,
-            &ends.external_url,
-        ));
-    }
-    recipes
+    )
 }
 
 struct Lifetime {
@@ -376,6 +376,17 @@ impl Lifetime {
                 kubeconfig: Some(kubeconfig),
             },
         }
+    }
+
+    /// A kubeconfig that carries its certificate and key, for somebody outside of the control plane's pods.
+    fn embedded(&self, name: &str, user: &str, groups: &[String], server: &str) -> Recipe {
+        self.kubeconfig(
+            name,
+            CertSpec::new(user, Usage::Client, self.validity).organizations(groups.to_vec()),
+            Kubeconfig::Embedded {
+                server: server.into(),
+            },
+        )
     }
 }
 

@@ -93,55 +93,13 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
         .iter()
         .any(|fact| fact.type_ == Type::UpToDate && fact.status == "True");
     let conditions = conditions(facts, &previous, view);
-    let is = |type_: Type, wanted: &str| {
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == type_.as_str() && condition.status == wanted)
-    };
-    let phase = if draft.deleting {
-        Phase::Deleting
-    } else if view.cluster.spec.paused.is_some() {
-        Phase::Paused
-    } else if is(Type::Valid, "False") && view.accepted.is_none() {
-        Phase::Invalid
-    } else if previous
-        .version
-        .as_ref()
-        .is_none_or(|version| version.running.is_none())
-        && !is(Type::Available, "True")
-    {
-        Phase::Creating
-    } else if !is(Type::Available, "True")
-        || is(Type::Valid, "False")
-        || is(Type::EtcdReady, "False") && all_up
-    {
-        Phase::Degraded
-    } else if all_up {
-        Phase::Running
-    } else {
-        Phase::Updating
-    };
-    let ca_complete = [
-        super::secrets::CA,
-        super::secrets::ETCD_CA,
-        super::secrets::FRONT_PROXY_CA,
-        super::secrets::SERVICE_ACCOUNT_KEY,
-        super::secrets::ENCRYPTION,
-    ]
-    .iter()
-    .all(|name| view.secrets.contains_key(*name));
-    let ca_hash = view
-        .secrets
-        .get(super::secrets::CA)
-        .and_then(|ca| ca.public_key_hash.as_ref())
-        .filter(|_| ca_complete)
-        .map(|hash| format!("sha256:{hash}"));
+    let phase = phase(draft, view, &previous, &conditions, all_up);
     let nodes = view.nodes.known().cloned().or(previous.nodes.clone());
     ClusterStatus {
         observed_generation: view.cluster.metadata.generation,
         phase: Some(phase),
         endpoint: Some(ends.external_url),
-        ca_hash: previous.ca_hash.clone().or(ca_hash),
+        ca_hash: previous.ca_hash.clone().or_else(|| ca_hash(view)),
         version: Some(version(view, spec, &previous, all_up)),
         summary: Some(Summary {
             etcd: format!("{}/{}", etcd_ready.0, etcd_ready.1),
@@ -163,6 +121,52 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
         nodes,
         conditions,
     }
+}
+
+fn phase(
+    draft: &Draft,
+    view: &ClusterView,
+    previous: &ClusterStatus,
+    conditions: &[Condition],
+    all_up: bool,
+) -> Phase {
+    let is = |type_: Type, wanted: &str| {
+        conditions
+            .iter()
+            .any(|condition| condition.type_ == type_.as_str() && condition.status == wanted)
+    };
+    let was_created = previous
+        .version
+        .as_ref()
+        .is_some_and(|version| version.running.is_some());
+    if draft.deleting {
+        Phase::Deleting
+    } else if view.cluster.spec.paused.is_some() {
+        Phase::Paused
+    } else if is(Type::Valid, "False") && view.accepted.is_none() {
+        Phase::Invalid
+    } else if !was_created && !is(Type::Available, "True") {
+        Phase::Creating
+    } else if !is(Type::Available, "True")
+        || is(Type::Valid, "False")
+        || is(Type::EtcdReady, "False") && all_up
+    {
+        Phase::Degraded
+    } else if all_up {
+        Phase::Running
+    } else {
+        Phase::Updating
+    }
+}
+
+/// Names the cluster's CA once everything that is never made twice exists; from then on its absence is a loss.
+fn ca_hash(view: &ClusterView) -> Option<String> {
+    use super::secrets::{CA, ENCRYPTION, ETCD_CA, FRONT_PROXY_CA, SERVICE_ACCOUNT_KEY};
+    let complete = [CA, ETCD_CA, FRONT_PROXY_CA, SERVICE_ACCOUNT_KEY, ENCRYPTION]
+        .iter()
+        .all(|name| view.secrets.contains_key(*name));
+    let hash = view.secrets.get(CA)?.public_key_hash.as_ref()?;
+    complete.then(|| format!("sha256:{hash}"))
 }
 
 fn components(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<ComponentStatus> {
@@ -507,7 +511,7 @@ fn pending_objects(draft: &Draft, extension: &str) -> Vec<String> {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::ApplyBusiness(manifest) | Action::Apply(manifest)
+            Action::ApplyBusiness { manifest, .. } | Action::Apply { manifest, .. }
                 if label(manifest).as_deref() == Some(extension) =>
             {
                 Some(manifest.key.to_string())
