@@ -69,6 +69,18 @@ impl Live {
         self.body.get("metadata")?.get("annotations")?.get(name)?.as_str()
     }
 
+    /// Whether a controller owns the object.
+    pub fn has_controller(&self) -> bool {
+        self.body
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .is_some_and(|owners| {
+                owners
+                    .iter()
+                    .any(|owner| owner.get("controller") == Some(&json!(true)))
+            })
+    }
+
     /// Whether an owner reference names `uid`.
     pub fn owned_by(&self, uid: &str) -> bool {
         self.body
@@ -254,12 +266,14 @@ pub fn difference(live: &Value, wanted: &Value) -> Option<String> {
             };
             Some(joined(key, &below))
         }),
-        (Value::Array(live), Value::Array(wanted)) if live.len() == wanted.len() => {
-            live.iter().zip(wanted).enumerate().find_map(|(index, (live, wanted))| {
+        (Value::Array(live), Value::Array(wanted)) if live.len() == wanted.len() => live
+            .iter()
+            .zip(wanted)
+            .enumerate()
+            .find_map(|(index, (live, wanted))| {
                 let below = difference(live, wanted)?;
                 Some(joined(&index.to_string(), &below))
-            })
-        }
+            }),
         (Value::String(live), Value::String(wanted)) => {
             let same = live == wanted || quantity(live).is_some_and(|live| quantity(wanted) == Some(live));
             (!same).then(String::new)

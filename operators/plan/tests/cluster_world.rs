@@ -1,6 +1,8 @@
 //! A small world in which plans are carried out as the API server and the kubelets would: applied plans must lead to a
 //! world for which the plan is empty, and every state on the way keeps the invariants (the linter runs in debug builds).
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test's helpers fail the test
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +22,20 @@ use serde_json::{Value, json};
 struct World {
     view: ClusterView,
     version: u64,
+}
+
+/// The endpoints controller copies a Service's labels; what it makes is not ours.
+fn endpoints_of(service: &ObjectKey, mut live: Live) -> (ObjectKey, Live) {
+    let kind = *kok_plan::kind::BUSINESS
+        .iter()
+        .find(|kind| kind.kind == "Endpoints")
+        .unwrap();
+    live.body["metadata"]["annotations"] = json!({});
+    let key = ObjectKey {
+        kind,
+        ..service.clone()
+    };
+    (key, live)
 }
 
 fn sample(name: &str) -> Cluster {
@@ -69,7 +85,8 @@ impl World {
                 "availableReplicas": replicas, "readyReplicas": replicas});
         }
         if manifest.key.kind == POD {
-            body["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+            body["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"started": true}]});
         }
         Live {
             uid: format!("uid-{}", self.version),
@@ -78,6 +95,52 @@ impl World {
             settled: None,
             body,
         }
+    }
+
+    fn mint(&mut self, mint: &kok_plan::cluster::secrets::Mint) {
+        self.version += 1;
+        let validity = match &mint.recipe.material {
+            Material::Ca(spec) => Some((spec.common_name.clone(), spec.validity, true)),
+            Material::Leaf { spec, .. } => Some((spec.common_name.clone(), spec.validity, false)),
+            Material::SigningKey | Material::Encryption(_) => None,
+        };
+        let certificate = validity.map(|(_, validity, is_ca)| {
+            let key = kok_pki::Key::generate().unwrap();
+            let serial = kok_pki::Serial::random().unwrap();
+            let ca = kok_pki::Ca::issue(
+                &kok_pki::CaSpec::new("ca", Duration::from_hours(10 * 365 * 24)),
+                key,
+                serial,
+                self.view.now,
+            )
+            .unwrap();
+            let mut facts = kok_pki::inspect(ca.cert_pem()).unwrap();
+            facts.is_ca = is_ca;
+            facts.not_after = self.view.now + jiff::SignedDuration::try_from(validity).unwrap();
+            if let Material::Leaf { ca, spec, .. } = &mint.recipe.material {
+                let issuer = self.view.secrets[*ca].certificate.clone().unwrap();
+                facts.common_name.clone_from(&spec.common_name);
+                facts.organizations.clone_from(&spec.organizations);
+                facts.dns_names.clone_from(&spec.dns_names);
+                facts.ip_addresses.clone_from(&spec.ip_addresses);
+                facts.usage = Some(spec.usage);
+                facts.issuer_common_name.clone_from(&issuer.common_name);
+                facts.authority_key_id.clone_from(&issuer.subject_key_id);
+            }
+            facts
+        });
+        self.view.secrets.insert(
+            mint.recipe.name.clone(),
+            SecretFacts {
+                uid: format!("uid-{}", self.version),
+                resource_version: self.version.to_string(),
+                digest: format!("digest-{}", self.version),
+                intact: true,
+                recipe: Some(mint.recipe.hash()),
+                public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
+                certificate,
+            },
+        );
     }
 
     fn perform(&mut self, action: &Action) {
@@ -98,51 +161,7 @@ impl World {
                     self.view.objects.insert(manifest.key.clone(), live);
                 }
             }
-            Action::Mint(mint) => {
-                self.version += 1;
-                let validity = match &mint.recipe.material {
-                    Material::Ca(spec) => Some((spec.common_name.clone(), spec.validity, true)),
-                    Material::Leaf { spec, .. } => Some((spec.common_name.clone(), spec.validity, false)),
-                    Material::SigningKey | Material::Encryption(_) => None,
-                };
-                let certificate = validity.map(|(_, validity, is_ca)| {
-                    let key = kok_pki::Key::generate().unwrap();
-                    let serial = kok_pki::Serial::random().unwrap();
-                    let ca = kok_pki::Ca::issue(
-                        &kok_pki::CaSpec::new("ca", Duration::from_secs(10 * 365 * 86400)),
-                        key,
-                        serial,
-                        self.view.now,
-                    )
-                    .unwrap();
-                    let mut facts = kok_pki::inspect(ca.cert_pem()).unwrap();
-                    facts.is_ca = is_ca;
-                    facts.not_after = self.view.now + jiff::SignedDuration::try_from(validity).unwrap();
-                    if let Material::Leaf { ca, spec, .. } = &mint.recipe.material {
-                        let issuer = self.view.secrets[*ca].certificate.clone().unwrap();
-                        facts.common_name.clone_from(&spec.common_name);
-                        facts.organizations.clone_from(&spec.organizations);
-                        facts.dns_names.clone_from(&spec.dns_names);
-                        facts.ip_addresses.clone_from(&spec.ip_addresses);
-                        facts.usage = Some(spec.usage);
-                        facts.issuer_common_name.clone_from(&issuer.common_name);
-                        facts.authority_key_id.clone_from(&issuer.subject_key_id);
-                    }
-                    facts
-                });
-                self.view.secrets.insert(
-                    mint.recipe.name.clone(),
-                    SecretFacts {
-                        uid: format!("uid-{}", self.version),
-                        resource_version: self.version.to_string(),
-                        digest: format!("digest-{}", self.version),
-                        intact: true,
-                        recipe: Some(mint.recipe.hash()),
-                        public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
-                        certificate,
-                    },
-                );
-            }
+            Action::Mint(mint) => self.mint(mint),
             Action::Delete { key, .. } => {
                 if key.kind == NAMESPACE {
                     self.view.namespace = None;
@@ -156,7 +175,11 @@ impl World {
             Action::ApplyBusiness { manifest, .. } => {
                 let live = self.live(manifest);
                 if let Observed::Known(objects) = &mut self.view.business {
-                    objects.insert(manifest.key.clone(), live);
+                    objects.insert(manifest.key.clone(), live.clone());
+                    if manifest.key.kind.kind == "Service" {
+                        let (key, endpoints) = endpoints_of(&manifest.key, live);
+                        objects.insert(key, endpoints);
+                    }
                 }
             }
             Action::DeleteBusiness { key, .. } => {
@@ -238,7 +261,7 @@ impl World {
     }
 
     fn pass(&mut self) -> Plan {
-        self.view.now = self.view.now + jiff::SignedDuration::from_secs(1);
+        self.view.now += jiff::SignedDuration::from_secs(1);
         let plan = plan(&self.view);
         for action in &plan.actions {
             self.perform(action);
@@ -510,7 +533,7 @@ fn controllers_wait_for_the_apiservers_in_an_upgrade() {
 fn certificates_are_renewed_before_they_end_and_pods_roll() {
     let mut world = World::new(sample("minimal"));
     world.settle();
-    world.view.now = world.view.now + jiff::SignedDuration::from_hours(6000);
+    world.view.now += jiff::SignedDuration::from_hours(6000);
     let actions = world.settle();
     let minted = actions
         .iter()
@@ -525,7 +548,9 @@ fn certificates_are_renewed_before_they_end_and_pods_roll() {
     assert_eq!(
         actions
             .iter()
-            .filter(|action| matches!(action, Action::Apply { manifest, .. } if manifest.key.kind == DEPLOYMENT))
+            .filter(
+                |action| matches!(action, Action::Apply { manifest, .. } if manifest.key.kind == DEPLOYMENT)
+            )
             .count(),
         3
     );

@@ -99,6 +99,14 @@ fn is_over(pod: &Live) -> bool {
     matches!(pod.text("/status/phase"), Some("Succeeded" | "Failed"))
 }
 
+/// How many members' containers run. The kubelet tells this at once, readiness only after a probe.
+pub fn started(spec: &ClusterSpec, view: &ClusterView) -> usize {
+    (0..spec.mode.replicas())
+        .filter_map(|ordinal| view.object(POD, &names::etcd_member(ordinal)))
+        .filter(|pod| pod.body.pointer("/status/containerStatuses/0/started") == Some(&true.into()))
+        .count()
+}
+
 /// Deletes at most one outdated pod, and only while that keeps a quorum.
 fn replace_one(
     spec: &ClusterSpec,

@@ -213,9 +213,12 @@ pub fn converge_business(
         })
         .collect();
     for (key, object) in live {
-        let kept = object
-            .label(names::EXTENSION_LABEL)
-            .is_none_or(|extension| keep.iter().any(|kept| kept == extension));
+        // Controllers copy labels to what they make (the slices of a Service, say); only what we applied is ours.
+        let kept = object.annotation(names::APPLIED_HASH).is_none()
+            || object.has_controller()
+            || object
+                .label(names::EXTENSION_LABEL)
+                .is_none_or(|extension| keep.iter().any(|kept| kept == extension));
         if !kept && !object.deleting && !wanted.iter().any(|manifest| &manifest.key == key) {
             actions.push(Action::DeleteBusiness {
                 key: key.clone(),

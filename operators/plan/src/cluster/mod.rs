@@ -397,6 +397,15 @@ impl Draft {
         for part in parts {
             let Part { name, replicas, .. } = part;
             let live = view.object(DEPLOYMENT, name);
+            if let (None, Some(gate)) = (live, waits_to_start(name, spec, view)) {
+                self.gates.push(gate);
+                self.components.push(ComponentPlan {
+                    name,
+                    version: part.version,
+                    replicas,
+                });
+                continue;
+            }
             let running = live.and_then(running_version);
             let version = match running {
                 Some(running) if running != part.version && !may_move => {
@@ -575,6 +584,28 @@ fn waiting_look(status: &ClusterStatus, now: jiff::Timestamp) -> u64 {
         .and_then(|since| u64::try_from(now.duration_since(since).as_secs()).ok())
         .unwrap_or(0);
     (waited / 8).clamp(*WAITING_LOOK.start(), *WAITING_LOOK.end())
+}
+
+/// Why a component is not created yet (docs/adr/0008-start-order.md): an apiserver without etcd and controllers without
+/// an apiserver only fail, are held back longer and longer by the kubelet, and take the CPU that the others start with.
+fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Option<Gate> {
+    if component == APISERVER {
+        let members = usize::from(spec.mode.replicas());
+        let started = etcd::started(spec, view);
+        return (started <= members / 2).then(|| Gate {
+            reason: "WaitingForEtcd",
+            message: format!(
+                "{component} is created when a quorum of etcd runs: {started} of {members} members do"
+            ),
+        });
+    }
+    let ready = view
+        .object(DEPLOYMENT, APISERVER)
+        .is_some_and(|live| live.number("/status/readyReplicas") > 0);
+    (!ready).then(|| Gate {
+        reason: "WaitingForApiserver",
+        message: format!("{component} is created when a {APISERVER} is ready"),
+    })
 }
 
 /// Version of the image that a Deployment asks for.

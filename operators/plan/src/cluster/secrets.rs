@@ -309,12 +309,14 @@ fn kubeconfigs(ends: &Endpoints, lifetime: &Lifetime) -> Vec<Recipe> {
         )
     };
     vec![
-        component(
-            "controller-manager-kubeconfig",
-            "system:kube-controller-manager",
-        ),
+        component("controller-manager-kubeconfig", "system:kube-controller-manager"),
         component("scheduler-kubeconfig", "system:kube-scheduler"),
-        lifetime.embedded(ADMIN, "kubernetes-admin", &[ADMIN_GROUP.into()], &ends.external_url),
+        lifetime.embedded(
+            ADMIN,
+            "kubernetes-admin",
+            &[ADMIN_GROUP.into()],
+            &ends.external_url,
+        ),
         // Sealed in the meta cluster: it makes the very first role bindings, among them the admin's.
         lifetime.embedded(
             OPERATOR,
