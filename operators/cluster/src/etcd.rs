@@ -21,13 +21,20 @@ pub struct EtcdCredentials {
     pub key: String,
 }
 
+struct ListedMember {
+    id: u64,
+    name: String,
+    learner: bool,
+    started: bool,
+}
+
 struct MemberReport {
     cluster_id: u64,
     member_id: u64,
     leader: u64,
     version: String,
     quorum: bool,
-    members: Vec<(u64, String, bool)>,
+    members: Vec<ListedMember>,
 }
 
 /// Asks every member of `hosts` (name, host) at once; a silent one costs the deadline, not more.
@@ -52,22 +59,24 @@ fn facts(hosts: &[(String, String)], answers: Vec<Result<MemberReport, String>>)
         return Observed::Unknown(why);
     };
     let mut members = BTreeMap::new();
-    for (id, name, learner) in &first.members {
-        // A member that never started has no name; its address tells which one it is.
-        let known = hosts.iter().find(|(host_name, _)| host_name == name);
+    for member in &first.members {
+        let id = member.id;
+        // One that was added and never started has no name.
+        let known = hosts.iter().find(|(name, _)| *name == member.name);
         let name = known.map_or_else(|| format!("{id:x}"), |(name, _)| name.clone());
         let answer = reports
             .iter()
-            .find(|report| report.member_id == *id)
+            .find(|report| report.member_id == id)
             .map(|report| EtcdAnswer {
                 version: report.version.clone(),
-                leader: report.leader == *id,
+                leader: report.leader == id,
             });
         members.insert(
             name,
             EtcdMemberFacts {
                 id: format!("{id:x}"),
-                learner: *learner,
+                learner: member.learner,
+                started: member.started,
                 answer,
             },
         );
@@ -96,7 +105,12 @@ async fn ask(host: &str, credentials: &EtcdCredentials) -> Result<MemberReport, 
         Ok(list) => list
             .members()
             .iter()
-            .map(|member| (member.id(), member.name().to_owned(), member.is_learner()))
+            .map(|member| ListedMember {
+                id: member.id(),
+                name: member.name().to_owned(),
+                learner: member.is_learner(),
+                started: !member.client_urls().is_empty(),
+            })
             .collect(),
         Err(_) => Vec::new(),
     };

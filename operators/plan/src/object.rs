@@ -96,7 +96,20 @@ pub struct Manifest {
     /// Which object.
     pub key: ObjectKey,
     /// What we send: only fields that we own.
+    #[serde(serialize_with = "without_secrets")]
     pub body: Value,
+}
+
+/// Plans are shown to people; what a Secret holds is not.
+fn without_secrets<S: serde::Serializer>(body: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut shown = body.clone();
+    if shown.get("kind") == Some(&json!("Secret"))
+        && let Some(fields) = shown.as_object_mut()
+    {
+        fields.remove("data");
+        fields.remove("stringData");
+    }
+    shown.serialize(serializer)
 }
 
 /// Why a rendered document is no object that we may write.
@@ -343,6 +356,19 @@ mod tests {
         let other = json!({"spec": {"ports": [{"port": 2}]}});
         assert_eq!(found(other).as_deref(), Some("spec.ports.0.port"));
         assert_eq!(found(json!({})).as_deref(), Some("spec"));
+    }
+
+    #[test]
+    fn a_plan_that_is_shown_holds_no_secret() {
+        let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "n"},
+            "data": {"token": "c2VjcmV0"}, "stringData": {"token": "secret"}});
+        let key = ObjectKey {
+            kind: crate::kind::SECRET,
+            namespace: None,
+            name: "n".into(),
+        };
+        let shown = serde_json::to_string(&Manifest { key, body }).unwrap();
+        assert!(shown.contains("metadata") && !shown.contains("token"), "{shown}");
     }
 
     #[test]

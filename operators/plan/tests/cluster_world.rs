@@ -205,6 +205,7 @@ impl World {
                     EtcdMemberFacts {
                         id: format!("{index:x}"),
                         learner: false,
+                        started: true,
                         answer,
                     },
                 )

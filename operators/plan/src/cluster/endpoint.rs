@@ -23,6 +23,9 @@ pub struct Endpoints {
     pub external_host: String,
     /// URL by which clients outside reach the apiserver.
     pub external_url: String,
+    /// Address that the apiservers share, which Service `kubernetes` of the business cluster then leads to. None when
+    /// clients use a name: each apiserver then publishes its own address.
+    pub shared_ip: Option<IpAddr>,
     /// Address that the meta cluster gave the external Service.
     pub assigned: Option<IpAddr>,
 }
@@ -58,6 +61,10 @@ impl Endpoints {
                 format!("apiserver-external.{namespace}.svc"),
             ],
             external_url: format!("https://{bracketed}:{port}"),
+            shared_ip: external_host
+                .parse()
+                .ok()
+                .filter(|_| spec.endpoint.type_ != EndpointType::DNSRoundRobin),
             external_host,
             assigned,
             namespace,

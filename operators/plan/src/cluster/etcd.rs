@@ -5,7 +5,7 @@ use kok_api::names;
 
 use super::Action;
 use super::manifests::{ManifestError, Renderer};
-use super::view::ClusterView;
+use super::view::{ClusterView, EtcdFacts};
 use crate::kind::{CLAIM, POD};
 use crate::object::{Live, Manifest};
 use crate::{Gate, Observed};
@@ -76,18 +76,29 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Whether the etcd cluster was founded: from then on no member is started as `new`.
+/// Whether the etcd cluster was founded, which takes a quorum: from then on no member is started as `new`.
 pub fn founded(view: &ClusterView) -> bool {
     let recorded = view
         .cluster
         .status
         .as_ref()
         .and_then(|status| status.etcd.as_ref());
-    recorded.is_some_and(|etcd| etcd.cluster_id.is_some()) || view.etcd.known().is_some()
+    recorded.is_some_and(|etcd| etcd.cluster_id.is_some()) || with_quorum(view).is_some()
 }
 
+fn with_quorum(view: &ClusterView) -> Option<&EtcdFacts> {
+    view.etcd.known().filter(|etcd| etcd.quorum)
+}
+
+/// Whether a member that once ran has no volume any more. One that never ran has nothing to lose: it may be the last
+/// that is created while the others already are a quorum.
 fn data_lost(spec: &ClusterSpec, view: &ClusterView, member: &str) -> bool {
-    if spec.etcd.storage.claim_template.is_some() {
+    let never_ran = with_quorum(view)
+        .and_then(|etcd| etcd.members.get(member))
+        .is_some_and(|listed| !listed.started);
+    if never_ran {
+        false
+    } else if spec.etcd.storage.claim_template.is_some() {
         view.object(CLAIM, member).is_none()
     } else {
         view.object(POD, member).is_none()
@@ -115,6 +126,13 @@ fn replace_one(
     plan: &mut EtcdPlan,
 ) {
     if outdated.is_empty() {
+        return;
+    }
+    if spec.etcd.storage.claim_template.is_none() {
+        plan.gates.push(Gate {
+            reason: "DataWouldBeLost",
+            message: "etcd pods are not as declared, but their data is in emptyDir volumes, which end with the pods: they stay as they are".into(),
+        });
         return;
     }
     let members = usize::from(spec.mode.replicas());

@@ -1,7 +1,6 @@
 //! Extensions: templates rendered to objects that are kept in the business cluster, or beside its control plane.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use kok_api::cluster::{ClusterSpec, Extension, ExtensionPlacement};
 use kok_api::names;
@@ -168,7 +167,6 @@ fn context(
         kok_render::yaml_map("defaults.yaml", &source.defaults)?
     };
     values.extend(extension.values.clone());
-    let address: Option<IpAddr> = ends.external_host.parse().ok().or(ends.assigned);
     let mut context = json!({
         "cluster": {
             "name": view.name(),
@@ -181,8 +179,8 @@ fn context(
                 "host": ends.external_host,
                 "port": ends.port,
                 "url": ends.external_url,
-                "isIP": address.is_some(),
-                "addressType": if address.is_some_and(|address| address.is_ipv6()) { "IPv6" } else { "IPv4" },
+                "ip": ends.shared_ip,
+                "addressType": if ends.shared_ip.is_some_and(|address| address.is_ipv6()) { "IPv6" } else { "IPv4" },
             },
             "caPEM": view.ca_pem.clone().unwrap_or_default(),
         },

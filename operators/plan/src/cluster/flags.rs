@@ -113,6 +113,8 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
             "service-cluster-ip-range",
             "cluster-name",
             "allocate-node-cidrs",
+            "secure-port",
+            "bind-address",
         ],
         NETWORKS,
     ),
@@ -134,6 +136,18 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         ],
         CREDENTIALS,
     ),
+    ("kube-scheduler", &["secure-port", "bind-address"], NETWORKS),
+    (
+        "kube-controller-manager",
+        &["leader-elect", "controllers"],
+        "several replicas must not act at once, and nodes join with the help of every controller",
+    ),
+    (
+        "kube-scheduler",
+        &["leader-elect"],
+        "several replicas must not act at once",
+    ),
+    ("kube-apiserver", &["disable-admission-plugins"], AUTHORIZATION),
     (
         "kube-controller-manager",
         &[
@@ -210,6 +224,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
             "strict-reconfig-check",
             "experimental-initial-corrupt-check",
             "experimental-compact-hash-check-enabled",
+            "feature-gates",
         ],
         DURABILITY,
     ),

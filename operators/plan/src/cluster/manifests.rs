@@ -1,9 +1,8 @@
 //! The control plane's objects, rendered from `templates/control-plane/`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use kok_api::cluster::{AuditLevel, ClusterSpec, EndpointType, Oidc};
+use kok_api::cluster::{AuditLevel, ClusterSpec, Oidc};
 use kok_api::names;
 use kok_render::{RenderError, builtin, sha256_hex};
 use serde::Serialize;
@@ -275,7 +274,6 @@ fn base_context(spec: &ClusterSpec, view: &ClusterView, ends: &Endpoints) -> Val
     let client_urls: Vec<String> = (0..spec.mode.replicas())
         .map(|ordinal| format!("https://{}:2379", ends.etcd_host(&names::etcd_member(ordinal))))
         .collect();
-    let is_ip = ends.external_host.parse::<IpAddr>().is_ok();
     json!({
         "cluster": view.name(),
         "uid": view.uid(),
@@ -287,7 +285,7 @@ fn base_context(spec: &ClusterSpec, view: &ClusterView, ends: &Endpoints) -> Val
             "type": spec.endpoint.type_,
             "host": ends.external_host,
             "port": ends.port,
-            "isIP": is_ip && spec.endpoint.type_ != EndpointType::DNSRoundRobin,
+            "isIP": ends.shared_ip.is_some(),
         },
         "placement": {
             "nodeSelector": spec.placement.node_selector,

@@ -301,7 +301,11 @@ fn etcd(view: &ClusterView, spec: &ClusterSpec, previous: &ClusterStatus) -> Etc
     let known = view.etcd.known();
     let recorded = previous.etcd.as_ref().and_then(|etcd| etcd.cluster_id.clone());
     EtcdStatus {
-        cluster_id: recorded.or_else(|| known.map(|etcd| etcd.cluster_id.clone())),
+        cluster_id: recorded.or_else(|| {
+            known
+                .filter(|etcd| etcd.quorum)
+                .map(|etcd| etcd.cluster_id.clone())
+        }),
         members: (0..spec.mode.replicas())
             .map(|ordinal| {
                 let name = names::etcd_member(ordinal);

@@ -14,6 +14,7 @@ use crate::version::{Version, controller_skew_allowed, may_move};
 pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     let mut findings = Vec::new();
     versions(spec, view, &mut findings);
+    mode(spec, view, &mut findings);
     component_flags(spec, &mut findings);
     storage_class(spec, view, &mut findings);
     node_port(spec, view, &mut findings);
@@ -89,6 +90,17 @@ fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) 
     }
 }
 
+fn mode(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    if let Some(before) = view.accepted.as_ref().map(|accepted| accepted.mode)
+        && before != spec.mode
+    {
+        findings.push(format!(
+            "spec.mode cannot go from {before:?} to {:?}: adding and removing etcd members is not supported yet; set it back to {before:?}",
+            spec.mode
+        ));
+    }
+}
+
 fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
     let version = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
     let components: [(&str, &str, String, &BTreeMap<String, String>); 4] = [
@@ -113,6 +125,15 @@ fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
         ),
     ];
     for (field, component, version, args) in components {
+        if args.get("enable-admission-plugins").is_some_and(|plugins| {
+            !plugins
+                .split(',')
+                .any(|plugin| plugin.trim() == "NodeRestriction")
+        }) {
+            findings.push(format!(
+                "spec.{field}.args.enable-admission-plugins must name NodeRestriction: without it a node may change other nodes"
+            ));
+        }
         for flag in args.keys() {
             match flags::verdict(component, &version, flag) {
                 FlagVerdict::Allowed => {}

@@ -139,6 +139,8 @@ pub struct EtcdMemberFacts {
     pub id: String,
     /// Whether it has no vote yet.
     pub learner: bool,
+    /// Whether it ever ran: a member publishes its client addresses when it starts.
+    pub started: bool,
     /// What it answered itself; None when it did not.
     pub answer: Option<EtcdAnswer>,
 }
