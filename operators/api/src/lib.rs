@@ -8,6 +8,7 @@
 pub mod cluster;
 pub mod condition;
 pub mod names;
+mod reference;
 
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 
@@ -19,6 +20,19 @@ pub struct CrdFile {
     pub name: String,
     /// The CustomResourceDefinition as YAML.
     pub yaml: String,
+}
+
+/// The pages of `docs/reference/`: file name and content.
+pub fn reference_files() -> Vec<(String, String)> {
+    [Cluster::crd()]
+        .iter()
+        .map(|crd| {
+            (
+                format!("{}.md", crd.spec.names.singular.clone().unwrap_or_default()),
+                reference::page(crd),
+            )
+        })
+        .collect()
 }
 
 /// Every CustomResourceDefinition of this crate, as the files that `crds/` holds.

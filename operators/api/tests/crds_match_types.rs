@@ -16,6 +16,18 @@ fn crds_match_the_types() {
 }
 
 #[test]
+fn the_reference_matches_the_types() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    for (name, page) in kok_api::reference_files() {
+        let on_disk = std::fs::read_to_string(directory.join(&name)).unwrap_or_default();
+        assert!(
+            on_disk == page,
+            "docs/reference/{name} differs from the types; run: cargo run -p kok-api --example crdgen"
+        );
+    }
+}
+
+#[test]
 fn samples_decode() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/samples");
     let mut seen = 0;
