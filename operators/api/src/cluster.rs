@@ -516,7 +516,7 @@ pub enum BuiltinTemplate {
 }
 
 /// Which cluster an extension's objects are applied in.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ExtensionPlacement {
     /// The business cluster.
     #[default]

@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kok_api::cluster::{ClusterStatus, Phase};
 use kok_api::{Cluster, names};
-use kok_plan::cluster::{Plan, plan};
+use kok_plan::cluster::{Plan, plan, status};
 use kok_runtime::admin::PlanBook;
 use kok_runtime::error::{ErrorClass, classify};
 use kok_runtime::events::Events;
@@ -71,9 +71,7 @@ impl ReconcileError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Observe(error) | Self::Status(error) => classify(error),
-            Self::Execute(ExecuteError::Api { source, .. }) => classify(source),
-            Self::Execute(ExecuteError::Pki { .. } | ExecuteError::NoCa { .. }) => ErrorClass::Invalid,
-            Self::Execute(ExecuteError::NoBusinessClient { .. }) => ErrorClass::Transient,
+            Self::Execute(error) => error.class(),
         }
     }
 }
@@ -153,27 +151,45 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     );
     let started = Instant::now();
     let result = Box::pin(look(&name, &context)).instrument(span).await;
-    let outcome = if result.is_ok() { "ok" } else { "error" };
+    let outcome = result.as_ref().map_or("failed", |look| look.outcome);
     context.metrics.reconciled(CONTROLLER, outcome, started.elapsed());
-    result
+    result.map(|look| look.next)
+}
+
+/// How a reconcile without a failure ended.
+struct Look {
+    /// `converged`, `acted` or `blocked`.
+    outcome: &'static str,
+    next: Action,
 }
 
 /// Observe, plan, execute, status.
-async fn look(name: &str, context: &Context) -> Result<Action, ReconcileError> {
+async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
     let observed = context.observer.observe(name).await;
     let Some(observation) = observed.map_err(|error| ReconcileError::Observe(Box::new(error)))? else {
         forget(name, context);
-        return Ok(Action::await_change());
+        return Ok(Look {
+            outcome: "converged",
+            next: Action::await_change(),
+        });
     };
     let view = &observation.view;
-    let plan = plan(view);
+    let mut plan = plan(view);
     context
         .plans
         .record(name, serde_json::json!({"at": view.now, "plan": &plan}));
-    let executed = context.executor.execute(&plan, &observation).await;
-    if executed.is_ok() {
-        for action in &plan.actions {
-            context.metrics.acted(CONTROLLER, action.name());
+    let execution = context.executor.execute(&plan, &observation).await;
+    for action in &execution.done {
+        context.metrics.acted(CONTROLLER, action);
+    }
+    for failure in &execution.failures {
+        // A conflict is no news: somebody else wrote, and the next look sees what.
+        if failure.error.class() != ErrorClass::Conflict {
+            status::tell_failure(
+                &mut plan.status,
+                failure.extension.as_deref(),
+                &failure.error.to_string(),
+            );
         }
     }
     let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason).collect();
@@ -189,14 +205,25 @@ async fn look(name: &str, context: &Context) -> Result<Action, ReconcileError> {
     if !removed {
         write_status(&view.cluster, &plan, context).await?;
     }
-    executed?;
-    context.retries.reset(name);
-    if plan.actions.is_empty() {
-        Ok(Action::requeue(Duration::from_secs(plan.next_look_seconds)))
-    } else {
-        // What was written is observed before anything else is decided.
-        Ok(Action::requeue(DEBOUNCE))
+    if let Some(failure) = execution.failures.into_iter().next() {
+        return Err(failure.error.into());
     }
+    context.retries.reset(name);
+    let (outcome, next) = if !plan.actions.is_empty() {
+        // What was written is observed before anything else is decided.
+        ("acted", DEBOUNCE)
+    } else {
+        let outcome = if plan.gates.is_empty() {
+            "converged"
+        } else {
+            "blocked"
+        };
+        (outcome, Duration::from_secs(plan.next_look_seconds))
+    };
+    Ok(Look {
+        outcome,
+        next: Action::requeue(next),
+    })
 }
 
 async fn write_status(cluster: &Cluster, plan: &Plan, context: &Context) -> Result<(), ReconcileError> {
@@ -273,7 +300,7 @@ fn on_error(guarded: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>
     let name = guarded.name_any();
     let class = error.class();
     context.metrics.failed(CONTROLLER, class);
-    let wait = context.retries.next(&name);
+    let wait = context.retries.after(&name, class);
     warn!(cluster = name, class = class.as_str(), %error, retry_in = ?wait, "reconcile failed");
     Action::requeue(wait)
 }

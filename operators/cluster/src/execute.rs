@@ -1,5 +1,4 @@
-//! Execute: carries out the actions of a plan, in order, and stops at the first failure. It makes no choice. Keys and
-//! serial numbers are drawn here.
+//! Execute: carries out the actions of a plan, in order. It makes no choice. Keys and serial numbers are drawn here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use kok_plan::cluster::secrets::{Kubeconfig, Material, Mint};
 use kok_plan::cluster::view::ClusterView;
 use kok_plan::cluster::{Action, Plan};
 use kok_plan::object::Manifest;
+use kok_runtime::error::{ErrorClass, classify};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -63,6 +63,40 @@ pub enum ExecuteError {
     },
 }
 
+impl ExecuteError {
+    /// What it means for the next try.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Api { source, .. } => classify(source),
+            Self::Pki { .. } | Self::NoCa { .. } => ErrorClass::Invalid,
+            Self::NoBusinessClient { .. } => ErrorClass::Transient,
+        }
+    }
+
+    /// Whether an API server answered: then the next request may well succeed.
+    fn was_answered(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)))
+    }
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Execution {
+    /// Names of the actions that were carried out.
+    pub done: Vec<&'static str>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+}
+
+/// An action that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The extension that it belongs to.
+    pub extension: Option<String>,
+    /// Why.
+    pub error: ExecuteError,
+}
+
 /// Carries out plans.
 pub struct Executor {
     /// Client of the meta cluster.
@@ -72,17 +106,38 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Carries out all actions of `plan`.
+    /// Carries out the actions of `plan` and gives those that failed; the next pass starts from what is then observed.
     ///
-    /// # Errors
-    /// At the first action that fails; the next pass starts from what is then observed.
-    pub async fn execute(&self, plan: &Plan, observation: &Observation) -> Result<(), ExecuteError> {
+    /// The first failure ends the pass. Only what is wrong with one extension's object stops that extension alone.
+    pub async fn execute(&self, plan: &Plan, observation: &Observation) -> Execution {
         let mut cas = BTreeMap::new();
+        let mut execution = Execution::default();
         for action in &plan.actions {
+            let extension = action.extension();
+            if extension.is_some()
+                && execution
+                    .failures
+                    .iter()
+                    .any(|it| it.extension.as_deref() == extension)
+            {
+                continue;
+            }
             info!(%action, "acting");
-            self.act(action, observation, &mut cas).await?;
+            match self.act(action, observation, &mut cas).await {
+                Ok(()) => execution.done.push(action.name()),
+                Err(error) => {
+                    let goes_on = extension.is_some() && error.was_answered();
+                    execution.failures.push(Failure {
+                        extension: extension.map(str::to_owned),
+                        error,
+                    });
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
         }
-        Ok(())
+        execution
     }
 
     async fn act(
@@ -140,13 +195,18 @@ impl Executor {
             .await
             .map(|_| ())
             .map_err(failed),
-            Action::DeleteBusiness { key, uid, .. } => kok_runtime::apply::delete(
+            Action::DeleteBusiness {
+                key,
+                uid,
+                resource_version,
+                ..
+            } => kok_runtime::apply::delete(
                 business()?,
                 &resource(&key.kind),
                 key.namespace.as_deref(),
                 &key.name,
                 uid,
-                None,
+                Some(resource_version),
             )
             .await
             .map(|_| ())

@@ -104,7 +104,7 @@ impl Observer {
             nodes: Observed::Absent,
             cluster,
         };
-        if view.cluster.metadata.deletion_timestamp.is_some() {
+        if view.cluster.metadata.deletion_timestamp.is_some() && !view.deletion_is_held_back() {
             return Ok(Some(Observation { view, business: None }));
         }
         let business = raw_secrets.get(secrets::OPERATOR).and_then(client_from);

@@ -192,6 +192,15 @@ impl Manifest {
         }
     }
 
+    /// The extension that it is an object of; None for the control plane's own.
+    pub fn extension(&self) -> Option<&str> {
+        self.body
+            .get("metadata")?
+            .get("labels")?
+            .get(names::EXTENSION_LABEL)?
+            .as_str()
+    }
+
     /// Makes `owner`, an owner reference, the object's owner.
     pub fn own(&mut self, owner: &Value) {
         self.body["metadata"]["ownerReferences"] = json!([owner]);

@@ -58,6 +58,12 @@ pub fn controller_skew_allowed(client: Version, server: Version) -> bool {
     client.major == server.major && client.minor <= server.minor && client.minor + 1 >= server.minor
 }
 
+/// Whether a kubelet may talk to an apiserver at `server`: at most three minors older. (That it must not be newer binds
+/// who upgrades kubelets; an apiserver never goes back a minor.)
+pub fn kubelet_is_recent_enough(kubelet: Version, server: Version) -> bool {
+    kubelet.major == server.major && kubelet.minor + 3 >= server.minor
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +90,17 @@ mod tests {
     #[case("1.34.4", "1.36.3", false)]
     fn controllers_never_lead(#[case] client: &str, #[case] server: &str, #[case] allowed: bool) {
         assert_eq!(controller_skew_allowed(version(client), version(server)), allowed);
+    }
+
+    #[rstest]
+    #[case("1.33.9", "1.36.3", true)]
+    #[case("1.32.9", "1.36.3", false)]
+    #[case("1.36.3", "1.35.4", true)]
+    fn kubelets_may_trail_by_three(#[case] kubelet: &str, #[case] server: &str, #[case] allowed: bool) {
+        assert_eq!(
+            kubelet_is_recent_enough(version(kubelet), version(server)),
+            allowed
+        );
     }
 
     #[rstest]

@@ -612,3 +612,119 @@ fn a_foreign_namespace_is_left_alone() {
     world.settle();
     assert!(world.view.namespace.is_some(), "another's namespace was deleted");
 }
+
+#[test]
+fn a_protected_cluster_is_kept_running_although_it_was_deleted() {
+    let mut world = World::new(sample("minimal"));
+    world.view.cluster.spec.deletion_protection = true;
+    world.settle();
+    world.view.cluster.metadata.deletion_timestamp = Some(
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.view.now),
+    );
+    world.view.objects.retain(|key, _| key.kind != DEPLOYMENT);
+    let repaired = world.settle();
+    assert_eq!(repaired.len(), 3, "{:?}", names(&repaired));
+    assert!(world.condition("Progressing").1.contains("deletionProtection"));
+    world.view.cluster.spec.deletion_protection = false;
+    world.settle();
+    assert!(world.view.namespace.is_none());
+}
+
+#[test]
+fn what_cannot_change_yet_is_refused_and_says_so() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    let before = world.view.cluster.spec.clone();
+    let edits: [(&str, fn(&mut kok_api::ClusterSpec)); 4] = [
+        ("replacePolicy", |spec| {
+            spec.etcd.replace_policy = kok_api::cluster::ReplacePolicy::OnPodDelete;
+        }),
+        ("encryption.provider", |spec| {
+            spec.apiserver.encryption.provider = kok_api::cluster::EncryptionProvider::Aescbc;
+        }),
+        ("etcd.storage", |spec| {
+            let claim = spec.etcd.storage.claim_template.as_mut().unwrap();
+            claim.storage_class_name = Some("standard".into());
+        }),
+        ("spec.mode", |spec| spec.mode = kok_api::cluster::Mode::Standard),
+    ];
+    for (field, edit) in edits {
+        edit(&mut world.view.cluster.spec);
+        assert_eq!(names(&world.settle()), Vec::<String>::new(), "{field}");
+        let (status, message) = world.condition("Valid");
+        assert_eq!(status, "False", "{field}");
+        assert!(message.contains(field), "{message}");
+        world.view.cluster.spec = before.clone();
+        assert_eq!(names(&world.settle()), Vec::<String>::new(), "{field} undone");
+        assert_eq!(world.condition("Valid").0, "True");
+    }
+}
+
+#[test]
+fn an_apiserver_does_not_leave_old_kubelets_behind() {
+    let mut cluster = sample("minimal");
+    cluster.spec.version = "1.35.4".into();
+    let mut world = World::new(cluster);
+    world.settle();
+    let kubelets = |oldest: &str| {
+        Observed::Known(kok_api::cluster::NodesStatus {
+            total: 1,
+            ready: 1,
+            oldest_kubelet: Some(oldest.into()),
+        })
+    };
+    world.view.nodes = kubelets("1.32.0");
+    world.view.cluster.spec.version = "1.36.3".into();
+    assert_eq!(names(&world.settle()), Vec::<String>::new());
+    assert!(
+        world.condition("Valid").1.contains("1.32.0"),
+        "{:?}",
+        world.condition("Valid")
+    );
+    world.view.nodes = kubelets("1.33.0");
+    assert!(!world.settle().is_empty());
+}
+
+/// A template ConfigMap with these documents, as extension `own`.
+fn with_extension(world: &mut World, placement: &str, documents: &str) {
+    let files = BTreeMap::from([("own.yaml.j2".to_owned(), documents.to_owned())]);
+    world.view.templates.insert("own".into(), Some(files));
+    let extension =
+        json!({"name": "own", "version": "1", "placement": placement, "template": {"configMap": "own"}});
+    world.view.cluster.spec.extensions = vec![serde_json::from_value(extension).unwrap()];
+}
+
+#[test]
+fn an_extension_gets_no_object_of_the_control_plane() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: apiserver}\nspec: {ports: [{port: 1}]}\n";
+    with_extension(&mut world, "Meta", service);
+    let actions = names(&world.settle());
+    assert!(
+        !actions
+            .iter()
+            .any(|action| action.contains("cluster-minimal/apiserver")),
+        "{actions:?}"
+    );
+    let (status, message) = world.condition("ExtensionsReady");
+    assert_eq!(status, "False");
+    assert!(message.contains("the control plane's"), "{message}");
+}
+
+#[test]
+fn a_failed_action_is_told_in_the_status() {
+    let mut world = World::new(sample("minimal"));
+    world.settle();
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own, namespace: default}\ndata: {a: b}\n";
+    with_extension(&mut world, "Business", map);
+    let mut plan = plan(&world.view);
+    assert!(
+        plan.actions
+            .iter()
+            .all(|action| action.name() != "ApplyBusiness" || action.extension() == Some("own"))
+    );
+    kok_plan::cluster::status::tell_failure(&mut plan.status, Some("own"), "the server said no");
+    let told = plan.status.extensions.iter().find(|it| it.name == "own").unwrap();
+    assert_eq!(told.message, "the server said no");
+}

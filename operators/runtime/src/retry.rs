@@ -9,12 +9,19 @@ use std::{
     time::Duration,
 };
 
+use crate::error::ErrorClass;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 
 /// First wait, before jitter.
 const FIRST: Duration = Duration::from_secs(1);
 /// No wait is longer.
 const LONGEST: Duration = Duration::from_mins(5);
+/// What lost a race is read again at once, so often in a row.
+const CONFLICTS_AT_ONCE: u32 = 3;
+/// The wait before that.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// What can never succeed as it is, or is ours to fix, is tried this rarely; a change of the object comes before.
+const HOPELESS: Duration = Duration::from_mins(1);
 
 /// How long to wait before an object is tried again: about 1 s, 2 s, 4 s ... up to 5 minutes, each half as
 /// much longer or shorter by chance, so that objects that failed together do not return together.
@@ -37,11 +44,18 @@ impl RetryBudget {
     }
 
     /// Records a failure of `key` and says how long to wait.
-    pub fn next(&self, key: &str) -> Duration {
+    pub fn after(&self, key: &str, class: ErrorClass) -> Duration {
         self.with(|failing| {
             let entry = failing.entry(key.to_owned()).or_insert_with(Failing::new);
             entry.failures = entry.failures.saturating_add(1);
-            entry.backoff.next_backoff().unwrap_or(LONGEST).min(LONGEST)
+            if class == ErrorClass::Conflict && entry.failures <= CONFLICTS_AT_ONCE {
+                return AT_ONCE;
+            }
+            let wait = entry.backoff.next_backoff().unwrap_or(LONGEST).min(LONGEST);
+            match class {
+                ErrorClass::Invalid | ErrorClass::Bug => wait.max(HOPELESS),
+                ErrorClass::Transient | ErrorClass::Conflict | ErrorClass::Fenced => wait,
+            }
         })
     }
 
@@ -82,7 +96,7 @@ mod tests {
         let budget = RetryBudget::new();
         for failure in 0..20 {
             let middle = FIRST.saturating_mul(1 << failure).min(LONGEST);
-            let wait = budget.next("a");
+            let wait = budget.after("a", ErrorClass::Transient);
             assert!(wait >= middle / 2, "{failure}: {wait:?}");
             assert!(
                 wait <= (middle * 3 / 2 + Duration::from_millis(1)).min(LONGEST),
@@ -93,15 +107,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_race_is_tried_again_at_once_and_the_hopeless_rarely() {
+        let budget = RetryBudget::new();
+        for _ in 0..CONFLICTS_AT_ONCE {
+            assert_eq!(budget.after("a", ErrorClass::Conflict), AT_ONCE);
+        }
+        assert!(budget.after("a", ErrorClass::Conflict) > AT_ONCE);
+        assert!(budget.after("b", ErrorClass::Invalid) >= HOPELESS);
+    }
+
+    #[test]
     fn objects_are_counted_apart_and_success_forgets() {
         let budget = RetryBudget::new();
         for _ in 0..10 {
-            budget.next("a");
+            budget.after("a", ErrorClass::Transient);
         }
-        assert!(budget.next("b") < FIRST * 2);
+        assert!(budget.after("b", ErrorClass::Transient) < FIRST * 2);
         budget.reset("a");
         assert_eq!(budget.failures("a"), 0);
-        assert!(budget.next("a") < FIRST * 2);
+        assert!(budget.after("a", ErrorClass::Transient) < FIRST * 2);
         budget.reset("a");
         budget.reset("b");
         assert!(

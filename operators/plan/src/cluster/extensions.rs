@@ -44,6 +44,80 @@ pub enum ExtensionError {
     /// Two documents are the same object.
     #[error("the template gives {0} twice")]
     Twice(ObjectKey),
+    /// The object is already somebody else's: two who apply one object would undo each other for ever.
+    #[error("the template gives {key}, which is {owner}'s: choose another name")]
+    Taken {
+        /// The object.
+        key: ObjectKey,
+        /// Whose it is.
+        owner: String,
+    },
+}
+
+/// The objects of all extensions of a spec.
+#[derive(Debug, Default)]
+pub struct Rendered {
+    /// Objects of the business cluster.
+    pub business: Vec<Manifest>,
+    /// Objects beside the control plane.
+    pub meta: Vec<Manifest>,
+    /// Extensions that give no objects now, and why.
+    pub broken: Vec<(String, String)>,
+}
+
+/// Renders `bootstrap` and then every extension of `spec`. `control_plane` are the objects that no extension may give.
+pub fn render_all(spec: &ClusterSpec, view: &ClusterView, control_plane: &[Manifest]) -> Rendered {
+    let mut rendered = Rendered::default();
+    // Whose every object is, in either cluster.
+    let mut owners: BTreeMap<(ExtensionPlacement, ObjectKey), String> = control_plane
+        .iter()
+        .map(|manifest| {
+            (
+                (ExtensionPlacement::Meta, manifest.key.clone()),
+                "the control plane".to_owned(),
+            )
+        })
+        .collect();
+    let bootstrap = (
+        BOOTSTRAP,
+        ExtensionPlacement::Business,
+        render_bootstrap(spec, view),
+    );
+    let declared = spec.extensions.iter().map(|extension| {
+        (
+            extension.name.as_str(),
+            extension.placement,
+            render(spec, extension, view),
+        )
+    });
+    for (name, placement, manifests) in std::iter::once(bootstrap).chain(declared) {
+        let own = manifests.and_then(|manifests| {
+            let taken = manifests.iter().find_map(|manifest| {
+                let owner = owners.get(&(placement, manifest.key.clone()))?;
+                Some(ExtensionError::Taken {
+                    key: manifest.key.clone(),
+                    owner: owner.clone(),
+                })
+            });
+            taken.map_or(Ok(manifests), Err)
+        });
+        match own {
+            Ok(manifests) => {
+                let owner = format!("extension {name}");
+                owners.extend(
+                    manifests
+                        .iter()
+                        .map(|manifest| ((placement, manifest.key.clone()), owner.clone())),
+                );
+                match placement {
+                    ExtensionPlacement::Meta => rendered.meta.extend(manifests),
+                    ExtensionPlacement::Business => rendered.business.extend(manifests),
+                }
+            }
+            Err(error) => rendered.broken.push((name.to_owned(), error.to_string())),
+        }
+    }
+    rendered
 }
 
 /// The objects of one extension of a spec.
@@ -199,7 +273,7 @@ fn context(
 pub fn converge_business(
     wanted: &[Manifest],
     live: &BTreeMap<ObjectKey, Live>,
-    keep: &[String],
+    keep: &[&str],
 ) -> Vec<Action> {
     let mut actions: Vec<Action> = wanted
         .iter()
@@ -212,15 +286,19 @@ pub fn converge_business(
         .collect();
     for (key, object) in live {
         // Controllers copy labels to what they make (the slices of a Service, say); only what we applied is ours.
+        let Some(extension) = object.label(names::EXTENSION_LABEL) else {
+            continue;
+        };
         let kept = object.annotation(names::APPLIED_HASH).is_none()
             || object.has_controller()
-            || object
-                .label(names::EXTENSION_LABEL)
-                .is_none_or(|extension| keep.iter().any(|kept| kept == extension));
-        if !kept && !object.deleting && !wanted.iter().any(|manifest| &manifest.key == key) {
+            || object.deleting
+            || keep.contains(&extension);
+        if !kept && !wanted.iter().any(|manifest| &manifest.key == key) {
             actions.push(Action::DeleteBusiness {
                 key: key.clone(),
                 uid: object.uid.clone(),
+                resource_version: object.resource_version.clone(),
+                extension: extension.to_owned(),
                 reason: "no template gives it any more".into(),
             });
         }

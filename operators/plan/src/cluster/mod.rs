@@ -11,7 +11,7 @@ pub mod status;
 pub mod validate;
 pub mod view;
 
-use kok_api::cluster::{ClusterSpec, ClusterStatus, ExtensionPlacement};
+use kok_api::cluster::{ClusterSpec, ClusterStatus};
 use kok_api::names;
 use serde::Serialize;
 use serde_json::json;
@@ -68,6 +68,10 @@ pub enum Action {
         key: ObjectKey,
         /// Precondition.
         uid: String,
+        /// Precondition: it was not changed since it was seen.
+        resource_version: String,
+        /// The extension that it was an object of.
+        extension: String,
         /// Why.
         reason: String,
     },
@@ -80,6 +84,15 @@ impl Action {
             uid: live.uid.clone(),
             resource_version: live.resource_version.clone(),
             reason: reason.into(),
+        }
+    }
+
+    /// The extension whose object this is; None for the control plane itself.
+    pub fn extension(&self) -> Option<&str> {
+        match self {
+            Self::Apply { manifest, .. } | Self::ApplyBusiness { manifest, .. } => manifest.extension(),
+            Self::DeleteBusiness { extension, .. } => Some(extension),
+            _ => None,
         }
     }
 
@@ -117,7 +130,7 @@ impl std::fmt::Display for Action {
 /// What to do for one Cluster now, why the rest waits, and what its status says.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// In order; the executor stops at the first failure.
+    /// In order. A failure ends the pass, but for one that is an extension's own: the other extensions go on.
     pub actions: Vec<Action>,
     /// What is waited for.
     pub gates: Vec<Gate>,
@@ -135,22 +148,21 @@ const WAITING_LOOK: std::ops::RangeInclusive<u64> = 1..=30;
 
 /// Decides everything about one Cluster.
 pub fn plan(view: &ClusterView) -> Plan {
-    if view.cluster.metadata.deletion_timestamp.is_some() {
-        return deletion(view);
-    }
-    let has_finalizer = view
-        .cluster
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|name| name == names::CLEANUP_FINALIZER);
     let mut draft = Draft::default();
-    if !has_finalizer {
+    if view.cluster.metadata.deletion_timestamp.is_some() {
+        if !view.deletion_is_held_back() {
+            return deletion(view);
+        }
+        draft.gates.push(Gate {
+            reason: "DeletionProtected",
+            message: "the Cluster is to be deleted but spec.deletionProtection is true; it is kept running: set it to false to go on".into(),
+        });
+    } else if !view.has_finalizer() {
         draft.actions.push(Action::AddFinalizer);
     }
-    if let Some(gate) = foreign_namespace(view) {
-        draft.findings.push(gate.message);
+    if let Some(conflict) = foreign_namespace(view) {
+        draft.conflict = true;
+        draft.findings.push(conflict);
         return draft.finish(view, None);
     }
     draft.findings = validate::validate(&view.cluster.spec, view);
@@ -176,14 +188,13 @@ pub fn plan(view: &ClusterView) -> Plan {
 }
 
 /// A namespace of our name that is not ours: another user's, or another meta cluster's Cluster of this name.
-fn foreign_namespace(view: &ClusterView) -> Option<Gate> {
+fn foreign_namespace(view: &ClusterView) -> Option<String> {
     let namespace = view.namespace.as_ref()?;
-    (!namespace.owned_by(view.uid())).then(|| Gate {
-        reason: "Conflict",
-        message: format!(
+    (!namespace.owned_by(view.uid())).then(|| {
+        format!(
             "namespace {} exists and does not belong to this Cluster: remove it, or give the Cluster another name",
             view.namespace_name()
-        ),
+        )
     })
 }
 
@@ -192,25 +203,8 @@ fn deletion(view: &ClusterView) -> Plan {
         deleting: true,
         ..Draft::default()
     };
-    let ours = view
-        .cluster
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|name| name == names::CLEANUP_FINALIZER);
-    let namespace = view
-        .namespace
-        .as_ref()
-        .filter(|namespace| namespace.owned_by(view.uid()));
-    match namespace {
-        _ if !ours => {}
-        Some(_) if view.cluster.spec.deletion_protection => draft.gates.push(Gate {
-            reason: "DeletionProtected",
-            message:
-                "the Cluster is to be deleted but spec.deletionProtection is true: set it to false to go on"
-                    .into(),
-        }),
+    match view.own_namespace() {
+        _ if !view.has_finalizer() => {}
         Some(namespace) if namespace.deleting => draft.gates.push(Gate {
             reason: "NamespaceTerminating",
             message: namespace_terminating(view, namespace),
@@ -264,6 +258,8 @@ pub(crate) struct Draft {
     actions: Vec<Action>,
     gates: Vec<Gate>,
     findings: Vec<String>,
+    /// Whether the finding is a namespace that is another's.
+    conflict: bool,
     secrets: SecretsPlan,
     /// Every object of the namespace that shall exist.
     wanted: Vec<Manifest>,
@@ -296,8 +292,9 @@ impl Draft {
         self.deployments(spec, view, &renderer, &config)?;
         self.converge(renderer.budgets()?, view);
 
-        self.extensions(spec, view);
+        let business = self.extensions(spec, view);
         self.prune(spec, view);
+        self.actions.extend(business);
         Ok(())
     }
 
@@ -461,38 +458,21 @@ impl Draft {
         })
     }
 
-    fn extensions(&mut self, spec: &ClusterSpec, view: &ClusterView) {
-        let mut business = Vec::new();
-        let mut add =
-            |draft: &mut Self, name: &str, placement, rendered: Result<Vec<Manifest>, _>| match rendered {
-                Ok(manifests) if placement == ExtensionPlacement::Meta => draft.converge(manifests, view),
-                Ok(manifests) => business.extend(manifests),
-                Err::<_, extensions::ExtensionError>(error) => {
-                    draft.broken_extensions.push((name.into(), error.to_string()));
-                }
-            };
-        add(
-            self,
-            extensions::BOOTSTRAP,
-            ExtensionPlacement::Business,
-            extensions::render_bootstrap(spec, view),
-        );
-        for extension in &spec.extensions {
-            add(
-                self,
-                &extension.name,
-                extension.placement,
-                extensions::render(spec, extension, view),
-            );
-        }
-        if let Observed::Known(live) = &view.business {
-            let broken: Vec<String> = self
-                .broken_extensions
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect();
-            self.actions
-                .extend(extensions::converge_business(&business, live, &broken));
+    /// Applies what extensions put beside the control plane, and gives the actions of the business cluster.
+    fn extensions(&mut self, spec: &ClusterSpec, view: &ClusterView) -> Vec<Action> {
+        let rendered = extensions::render_all(spec, view, &self.wanted);
+        self.converge(rendered.meta, view);
+        self.broken_extensions = rendered.broken;
+        match &view.business {
+            Observed::Known(live) => {
+                let broken: Vec<&str> = self
+                    .broken_extensions
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
+                extensions::converge_business(&rendered.business, live, &broken)
+            }
+            Observed::Absent | Observed::Unknown(_) => Vec::new(),
         }
     }
 

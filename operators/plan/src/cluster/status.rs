@@ -27,6 +27,26 @@ pub fn is_available(status: &ClusterStatus) -> bool {
         .any(|condition| condition.type_ == Type::Available.as_str() && condition.status == "True")
 }
 
+/// Writes into a status that an action failed, so that its user sees why nothing moves.
+pub fn tell_failure(status: &mut ClusterStatus, extension: Option<&str>, message: &str) {
+    let mut tell = |type_: Type, reason: &str| {
+        let conditions = status.conditions.iter_mut();
+        for condition in conditions.filter(|condition| condition.type_ == type_.as_str()) {
+            reason.clone_into(&mut condition.reason);
+            condition.message = message.chars().take(MESSAGE_LIMIT).collect();
+        }
+    };
+    match extension {
+        None => tell(Type::Progressing, "ActionFailed"),
+        Some(extension) => {
+            tell(Type::ExtensionsReady, "ActionFailed");
+            for told in status.extensions.iter_mut().filter(|it| it.name == extension) {
+                message.clone_into(&mut told.message);
+            }
+        }
+    }
+}
+
 struct Fact {
     type_: Type,
     status: &'static str,
@@ -85,7 +105,7 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
         certificates_fact(draft, &certificates),
         extensions_fact(view, &extensions),
         node_operator_fact(spec),
-        available(view, &ends),
+        available(draft, view, &ends, &previous),
         progressing(draft, view, &components, &etcd),
         up_to_date(draft, view, &components, &etcd),
     ];
@@ -338,7 +358,8 @@ fn valid(draft: &Draft) -> Fact {
     if draft.findings.is_empty() {
         fact(Type::Valid, true, "Accepted", "the spec can be acted upon")
     } else {
-        fact(Type::Valid, false, "InvalidSpec", draft.findings.join("; "))
+        let reason = if draft.conflict { "Conflict" } else { "InvalidSpec" };
+        fact(Type::Valid, false, reason, draft.findings.join("; "))
     }
 }
 
@@ -569,7 +590,11 @@ fn node_operator_fact(spec: &ClusterSpec) -> Fact {
     }
 }
 
-fn available(view: &ClusterView, ends: &Endpoints) -> Fact {
+fn available(draft: &Draft, view: &ClusterView, ends: &Endpoints, previous: &ClusterStatus) -> Fact {
+    let was_running = previous
+        .version
+        .as_ref()
+        .is_some_and(|version| version.running.is_some());
     match &view.external {
         Observed::Known(answer) => fact(
             Type::Available,
@@ -585,6 +610,18 @@ fn available(view: &ClusterView, ends: &Endpoints) -> Fact {
             false,
             "NoAnswer",
             format!("no answer from {}: {why}", ends.external_url),
+        ),
+        Observed::Absent if draft.deleting => fact(
+            Type::Available,
+            false,
+            "Deleting",
+            "the control plane is being removed",
+        ),
+        Observed::Absent if was_running => fact(
+            Type::Available,
+            false,
+            "NoApiserver",
+            "no apiserver is ready: see conditions EtcdReady and ApiserverReady",
         ),
         Observed::Absent => fact(
             Type::Available,

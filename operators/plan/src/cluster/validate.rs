@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use kok_api::cluster::{ClusterSpec, EndpointType, Extension};
+use kok_api::cluster::{ClusterSpec, EndpointType, Extension, ReplacePolicy};
 
 use super::extensions;
 use super::flags::{self, FlagVerdict};
 use super::view::ClusterView;
-use crate::version::{Version, controller_skew_allowed, may_move};
+use crate::version::{Version, controller_skew_allowed, kubelet_is_recent_enough, may_move};
 
 /// Everything that is wrong with a spec, each with what to do; empty when it can be acted upon.
 pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     let mut findings = Vec::new();
     versions(spec, view, &mut findings);
-    mode(spec, view, &mut findings);
+    kubelets(spec, view, &mut findings);
+    unchangeable(spec, view, &mut findings);
     component_flags(spec, &mut findings);
     storage_class(spec, view, &mut findings);
     node_port(spec, view, &mut findings);
@@ -90,13 +91,57 @@ fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) 
     }
 }
 
-fn mode(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    if let Some(before) = view.accepted.as_ref().map(|accepted| accepted.mode)
-        && before != spec.mode
+/// A kubelet may be at most three minors older than the apiserver (Kubernetes: version skew policy).
+fn kubelets(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    let recorded = view
+        .cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.nodes.as_ref());
+    let oldest = view
+        .nodes
+        .known()
+        .or(recorded)
+        .and_then(|nodes| nodes.oldest_kubelet.as_ref());
+    let apiserver = spec.apiserver.version.as_ref().unwrap_or(&spec.version);
+    if let (Some(Ok(kubelet)), Ok(apiserver)) = (
+        oldest.map(|version| version.parse::<Version>()),
+        apiserver.parse::<Version>(),
+    ) && !kubelet_is_recent_enough(kubelet, apiserver)
     {
         findings.push(format!(
-            "spec.mode cannot go from {before:?} to {:?}: adding and removing etcd members is not supported yet; set it back to {before:?}",
-            spec.mode
+            "the apiserver cannot go to {apiserver}: there is a kubelet at {kubelet}, more than three minors older; upgrade or remove that node first"
+        ));
+    }
+}
+
+/// What this version of the operator cannot change in a running Cluster.
+fn unchangeable(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
+    if spec.etcd.replace_policy == ReplacePolicy::OnPodDelete {
+        findings.push(
+            "spec.etcd.replacePolicy OnPodDelete is not supported yet: use OnDataLoss, which starts a deleted pod again with its data".into(),
+        );
+    }
+    let Some(before) = &view.accepted else { return };
+    if before.mode != spec.mode {
+        findings.push(format!(
+            "spec.mode cannot go from {:?} to {:?}: adding and removing etcd members is not supported yet; set it back to {:?}",
+            before.mode, spec.mode, before.mode
+        ));
+    }
+    if before.etcd.storage != spec.etcd.storage {
+        findings.push(
+            "spec.etcd.storage cannot change: members keep the volumes that they were made with; set it back"
+                .into(),
+        );
+    }
+    let (old, new) = (
+        before.apiserver.encryption.provider,
+        spec.apiserver.encryption.provider,
+    );
+    if old != new {
+        findings.push(format!(
+            "spec.apiserver.encryption.provider cannot go from {old:?} to {new:?}: what is stored is sealed by {old:?}; set it back"
         ));
     }
 }

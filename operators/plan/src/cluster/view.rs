@@ -63,6 +63,27 @@ impl ClusterView {
         kok_api::names::cluster_namespace(self.name())
     }
 
+    /// The Cluster's namespace, when it is this Cluster's and not another's of that name.
+    pub fn own_namespace(&self) -> Option<&Live> {
+        self.namespace
+            .as_ref()
+            .filter(|namespace| namespace.owned_by(self.uid()))
+    }
+
+    /// Whether our finalizer is on the Cluster.
+    pub fn has_finalizer(&self) -> bool {
+        let mut finalizers = self.cluster.metadata.finalizers.iter().flatten();
+        finalizers.any(|name| name == kok_api::names::CLEANUP_FINALIZER)
+    }
+
+    /// Whether the Cluster is to be deleted, and `spec.deletionProtection` keeps it running all the same.
+    pub fn deletion_is_held_back(&self) -> bool {
+        self.cluster.metadata.deletion_timestamp.is_some()
+            && self.cluster.spec.deletion_protection
+            && self.has_finalizer()
+            && self.own_namespace().is_some_and(|namespace| !namespace.deleting)
+    }
+
     /// An object in the Cluster's namespace.
     pub fn object(&self, kind: Kind, name: &str) -> Option<&Live> {
         self.objects.get(&ObjectKey {
