@@ -209,16 +209,12 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
         return Err(failure.error.into());
     }
     context.retries.reset(name);
-    let (outcome, next) = if !plan.actions.is_empty() {
+    let next_look = Duration::from_secs(plan.next_look_seconds);
+    let (outcome, next) = match (plan.actions.is_empty(), plan.gates.is_empty()) {
         // What was written is observed before anything else is decided.
-        ("acted", DEBOUNCE)
-    } else {
-        let outcome = if plan.gates.is_empty() {
-            "converged"
-        } else {
-            "blocked"
-        };
-        (outcome, Duration::from_secs(plan.next_look_seconds))
+        (false, _) => ("acted", DEBOUNCE),
+        (true, false) => ("blocked", next_look),
+        (true, true) => ("converged", next_look),
     };
     Ok(Look {
         outcome,

@@ -630,12 +630,14 @@ fn a_protected_cluster_is_kept_running_although_it_was_deleted() {
     assert!(world.view.namespace.is_none());
 }
 
+type Edit = fn(&mut kok_api::ClusterSpec);
+
 #[test]
 fn what_cannot_change_yet_is_refused_and_says_so() {
     let mut world = World::new(sample("minimal"));
     world.settle();
     let before = world.view.cluster.spec.clone();
-    let edits: [(&str, fn(&mut kok_api::ClusterSpec)); 4] = [
+    let edits: [(&str, Edit); 4] = [
         ("replacePolicy", |spec| {
             spec.etcd.replace_policy = kok_api::cluster::ReplacePolicy::OnPodDelete;
         }),

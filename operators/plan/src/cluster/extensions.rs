@@ -48,7 +48,7 @@ pub enum ExtensionError {
     #[error("the template gives {key}, which is {owner}'s: choose another name")]
     Taken {
         /// The object.
-        key: ObjectKey,
+        key: String,
         /// Whose it is.
         owner: String,
     },
@@ -95,7 +95,7 @@ pub fn render_all(spec: &ClusterSpec, view: &ClusterView, control_plane: &[Manif
             let taken = manifests.iter().find_map(|manifest| {
                 let owner = owners.get(&(placement, manifest.key.clone()))?;
                 Some(ExtensionError::Taken {
-                    key: manifest.key.clone(),
+                    key: manifest.key.to_string(),
                     owner: owner.clone(),
                 })
             });

@@ -355,7 +355,7 @@ impl Draft {
             Part {
                 name: APISERVER,
                 version: declared(&spec.apiserver.version),
-                replicas: spec.apiserver.replicas.unwrap_or(replicas),
+                replicas: first_alone(spec.apiserver.replicas.unwrap_or(replicas), view),
                 secrets: &[
                     secrets::CA,
                     secrets::ETCD_CA,
@@ -586,6 +586,19 @@ fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Op
         reason: "WaitingForApiserver",
         message: format!("{component} is created when a {APISERVER} is ready"),
     })
+}
+
+/// Replicas of the apiserver now: the very first one starts alone and writes what all of them start with, then the
+/// others follow (docs/adr/0008-start-order.md). Only while the Cluster never ran: nothing is ever scaled down by this.
+fn first_alone(replicas: i32, view: &ClusterView) -> i32 {
+    let status = view.cluster.status.as_ref();
+    let ran = status
+        .and_then(|status| status.version.as_ref())
+        .is_some_and(|version| version.running.is_some());
+    let alone = view
+        .object(DEPLOYMENT, APISERVER)
+        .is_none_or(|live| live.number("/spec/replicas") <= 1 && live.number("/status/readyReplicas") == 0);
+    if !ran && alone { 1 } else { replicas }
 }
 
 /// Version of the image that a Deployment asks for.

@@ -230,7 +230,7 @@ fn components(draft: &Draft, view: &ClusterView, spec: &ClusterSpec) -> Vec<Comp
                 let ready = live
                     .number("/status/readyReplicas")
                     .min(live.number("/status/updatedReplicas"));
-                let message = if rolled_out(live) {
+                let message = if rolled_out(live) && ready >= i64::from(desired) {
                     String::new()
                 } else {
                     format!(
