@@ -7,6 +7,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -78,14 +81,25 @@ pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<
 /// One Cluster of a story. Dropped, it deletes the Cluster; when the story failed, it keeps evidence first.
 pub struct Cluster {
     name: String,
+    /// For kubeconfigs; readable by us alone, gone with the story.
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Submits a Cluster of this name with this spec.
     pub fn submit(name: &str, spec: &Value) -> Self {
-        let cluster = Self { name: name.into() };
+        let cluster = Self::adopt(name);
         cluster.edit(spec);
         cluster
+    }
+
+    /// A Cluster that is submitted otherwise.
+    pub fn adopt(name: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
+        Self {
+            name: name.into(),
+            directory,
+        }
     }
 
     /// Submits the Cluster again, with another spec.
@@ -154,8 +168,7 @@ impl Cluster {
     pub fn kubeconfig(&self, secret: &str) -> Result<PathBuf, String> {
         let template = "go-template={{index .data \"kubeconfig\" | base64decode}}";
         let text = kubectl(&["get", "secret", "-n", &self.namespace(), secret, "-o", template])?;
-        let path =
-            std::env::temp_dir().join(format!("kok-e2e-{}-{}-{secret}", std::process::id(), self.name));
+        let path = self.directory.path().join(secret);
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
         Ok(path)
     }
@@ -249,6 +262,51 @@ impl Drop for Cluster {
             "--ignore-not-found",
             "--timeout=180s",
         ]);
+    }
+}
+
+/// A client that asks a business cluster again and again, each time by a new connection.
+pub struct Polling {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Polling {
+    /// Starts asking with the kubeconfig that a Secret holds now.
+    pub fn start(cluster: &Cluster, secret: &str) -> Self {
+        let file = cluster
+            .kubeconfig(secret)
+            .unwrap_or_else(|error| panic!("kubeconfig of {secret}: {error}"));
+        let own = file.with_extension("polling");
+        std::fs::rename(&file, &own).unwrap_or_else(|error| panic!("{error}"));
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut answers, mut failures) = (0, Vec::new());
+            let file = own.to_string_lossy().into_owned();
+            while !stopped.load(Ordering::Relaxed) {
+                match kubectl(&["--kubeconfig", &file, "get", "namespace", "default", "-o", "name"]) {
+                    Ok(_) => answers += 1,
+                    Err(error) => failures.push(error),
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            (answers, failures)
+        });
+        Self { stop, thread }
+    }
+
+    /// Stops; panics when one request failed, or when there were fewer than `at_least`.
+    pub fn stop_without_a_failure(self, at_least: usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (answers, failures) = self.thread.join().unwrap_or_else(|_| panic!("polling ended"));
+        assert!(
+            failures.is_empty(),
+            "{} of {} requests failed: {failures:?}",
+            failures.len(),
+            answers + failures.len()
+        );
+        assert!(answers >= at_least, "only {answers} requests");
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kok_api::Cluster;
@@ -318,7 +317,8 @@ fn make(
     cas: &BTreeMap<&'static str, Ca>,
     view: &ClusterView,
 ) -> Result<BTreeMap<String, Vec<u8>>, kok_pki::Error> {
-    let now = Timestamp::now();
+    // The clock by which it was decided that a certificate is due.
+    let now = view.now;
     let mut data = BTreeMap::new();
     let mut put = |key: &str, value: &str| data.insert(key.to_owned(), value.as_bytes().to_vec());
     match material {

@@ -1,9 +1,11 @@
 //! The cluster operator: observes a Cluster, lets `kok-plan` decide, carries the plan out and writes the status.
 
+pub mod connect;
 pub mod controller;
 pub mod etcd;
 pub mod execute;
 pub mod observe;
+pub mod operator;
 pub mod settled;
 
 use kok_plan::kind::Kind;

@@ -1,24 +1,19 @@
-//! The cluster operator's binary: arguments, the admin port, leader election, and then the controller.
+//! The cluster operator's binary: arguments, the admin port, and then one replica of the operator.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use clap::Parser;
-use kok_cluster::controller::{self, Context};
-use kok_cluster::execute::Executor;
-use kok_cluster::observe::Observer;
-use kok_cluster::settled::Settled;
+use jiff::Timestamp;
+use kok_cluster::connect::Network;
+use kok_cluster::operator::Operator;
 use kok_plan::cluster::view::OperatorFacts;
 use kok_runtime::admin::{Admin, PlanBook, Readiness};
-use kok_runtime::events::Events;
-use kok_runtime::lease::{self, LeaseConfig};
 use kok_runtime::metrics::Metrics;
-use kok_runtime::retry::RetryBudget;
 use kok_runtime::shutdown::Shutdown;
 use kok_runtime::telemetry::{self, LogFormat};
 use kube::Client;
 use tokio::net::TcpListener;
-use tracing::{error, info};
 
 /// Runs the control planes of business clusters as pods.
 #[derive(Parser)]
@@ -67,54 +62,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         () = kok_runtime::crds::wait_for_crds(&client, &["clusters.kubeonkube.io"], &readiness) => {}
         () = shutdown.requested() => return Ok(()),
     }
-    let leadership = lease::lead(
-        client.clone(),
-        LeaseConfig::new(&arguments.namespace, "cluster-operator", &arguments.identity),
-    );
-    tokio::select! {
-        () = leadership.gained() => {}
-        () = shutdown.requested() => {
-            leadership.release().await;
-            return Ok(());
-        }
-    }
-    metrics.set_leader(true);
-    info!(identity = arguments.identity, "leading");
-
-    let settled = Arc::new(Settled::default());
-    let operator = OperatorFacts {
-        namespace: arguments.namespace.clone(),
-        image_repository: arguments.image_repository,
-    };
-    let build_client = client.clone();
-    let work = controller::run(
+    let operator = Operator {
         client,
-        &arguments.namespace,
-        move |clusters| Context {
-            observer: Observer {
-                client: build_client.clone(),
-                operator,
-                clusters,
-                settled: settled.clone(),
-            },
-            executor: Executor {
-                client: build_client.clone(),
-                settled,
-            },
-            events: Events::new(build_client, "cluster-operator", &arguments.identity),
-            metrics,
-            plans,
-            retries: RetryBudget::new(),
+        identity: arguments.identity,
+        facts: OperatorFacts {
+            namespace: arguments.namespace,
+            image_repository: arguments.image_repository,
         },
-        shutdown.requested(),
-    );
-    tokio::select! {
-        () = work => leadership.release().await,
-        () = leadership.lost() => {
-            error!("leadership was lost; leaving, so that no half-done work goes on beside the new leader");
-            return Err("leadership lost".into());
-        }
-    }
+        metrics,
+        plans,
+        connect: Arc::new(Network),
+        clock: Arc::new(Timestamp::now),
+    };
+    operator.run(&shutdown).await?;
     admin.await??;
     Ok(())
 }

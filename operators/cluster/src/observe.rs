@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::try_join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kok_api::Cluster;
@@ -23,12 +21,12 @@ use kok_plan::kind::{self, Kind, POD};
 use kok_plan::object::{Live, ObjectKey};
 use kok_render::sha256_hex;
 use kube::api::{DynamicObject, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
-use crate::etcd::{self, EtcdCredentials};
+use crate::connect::{Clock, Connect, DEADLINE};
+use crate::etcd::EtcdCredentials;
 use crate::resource;
 use crate::settled::Settled;
 
@@ -36,9 +34,6 @@ use crate::settled::Settled;
 pub(crate) const DATA_HASH: &str = "kubeonkube.io/data-hash";
 /// Annotation: digest of the recipe that a Secret was made by.
 pub(crate) const RECIPE_HASH: &str = "kubeonkube.io/recipe-hash";
-
-/// Longest wait for one answer of a business cluster.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Reads what a plan needs.
 pub struct Observer {
@@ -50,6 +45,10 @@ pub struct Observer {
     pub clusters: Store<DeserializeGuard<Cluster>>,
     /// What our own writes left behind.
     pub settled: Arc<Settled>,
+    /// The way to business clusters.
+    pub connect: Arc<dyn Connect>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// A view, and the credentials that were read on the way; they never enter the view.
@@ -83,7 +82,7 @@ impl Observer {
         let accepted = accepted_spec(&objects, &namespace_name);
         let spec = accepted.clone().unwrap_or_else(|| cluster.spec.clone());
         let mut view = ClusterView {
-            now: Timestamp::now(),
+            now: (self.clock)(),
             operator: self.operator.clone(),
             peers: self.peers(name),
             storage_classes,
@@ -107,8 +106,11 @@ impl Observer {
         if view.cluster.metadata.deletion_timestamp.is_some() && !view.deletion_is_held_back() {
             return Ok(Some(Observation { view, business: None }));
         }
-        let business = raw_secrets.get(secrets::OPERATOR).and_then(client_from);
-        let admin = raw_secrets.get(secrets::ADMIN).and_then(client_from);
+        let client_of = |name: &str| {
+            self.connect
+                .business(&text(raw_secrets.get(name)?, "kubeconfig")?)
+        };
+        let (business, admin) = (client_of(secrets::OPERATOR), client_of(secrets::ADMIN));
         let (etcd, external, objects, nodes) = tokio::join!(
             self.etcd(&spec, &view, &raw_secrets),
             external(admin.as_ref(), &view),
@@ -293,7 +295,7 @@ impl Observer {
             .into_iter()
             .map(|name| (name.clone(), ends.etcd_host(&name)))
             .collect();
-        etcd::observe(&hosts, &credentials).await
+        self.connect.etcd(&hosts, &credentials).await
     }
 
     async fn business(
@@ -419,20 +421,4 @@ fn secret_facts(secret: &Secret) -> SecretFacts {
         public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
         certificate,
     }
-}
-
-/// A client of the business cluster from a Secret with an embedded kubeconfig. It does not retry: the next reconcile
-/// does.
-fn client_from(secret: &Secret) -> Option<Client> {
-    let server = text(secret, "kubeconfig")?;
-    let kubeconfig = Kubeconfig::from_yaml(&server).ok()?;
-    // No file and no network: an embedded kubeconfig is decoded in place.
-    let config = futures::executor::block_on(Config::from_custom_kubeconfig(
-        kubeconfig,
-        &KubeConfigOptions::default(),
-    ));
-    let mut config = config.ok()?;
-    config.connect_timeout = Some(DEADLINE);
-    config.read_timeout = Some(DEADLINE);
-    Client::try_from(config).ok()
 }
