@@ -2,6 +2,8 @@
 # Says early, and in words, why the lab cannot run here; installs the Debian packages that it needs.
 
 LAB_PACKAGES=(debootstrap systemd-container iproute2 procps util-linux openssh-client busybox-static gcc libc6-dev jq curl ca-certificates)
+# What `cargo build` needs beside Rust itself: a linker, and protoc with its standard files, for etcd's protocol.
+RUST_PACKAGES=(gcc libc6-dev protobuf-compiler libprotobuf-dev)
 
 require_root() {
   ((EUID == 0)) || die "needs root (namespaces, mounts, cgroups). Run it as root, on a machine that you may break."
@@ -38,9 +40,9 @@ require_go() {
   [[ $(printf '%s\n' "$need" "$have" | sort -V | head -n 1) == "$need" ]] || die "needs Go $need or newer, found $have"
 }
 
-install_packages() {
+install_packages() { # PACKAGE...
   local package missing=()
-  for package in "${LAB_PACKAGES[@]}"; do
+  for package in "$@"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
   done
   ((${#missing[@]} == 0)) && return
