@@ -6,6 +6,7 @@
 // The derive of KubeSchema makes a private twin of each struct, whose fields then look too public.
 #[allow(unreachable_pub)]
 pub mod cluster;
+pub mod cluster_status;
 pub mod condition;
 pub mod names;
 mod reference;
