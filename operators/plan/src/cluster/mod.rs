@@ -275,6 +275,11 @@ impl Draft {
         let renderer = Renderer::new(spec, view);
         self.converge(renderer.namespace()?, view);
         self.accept(spec, view);
+        if let Some(gate) = endpoint::pending(spec, view) {
+            self.gates.push(gate);
+            self.converge(renderer.network()?, view);
+            return Ok(());
+        }
 
         self.secrets = secrets::plan(&secrets::recipes(spec, view), view);
         self.gates.extend(self.secrets.gates.clone());
