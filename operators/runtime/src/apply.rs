@@ -35,6 +35,34 @@ pub async fn apply(
         .await
 }
 
+/// Tries [`apply`] without changing anything, and gives what the server would say against it.
+///
+/// # Errors
+/// When the server could not be asked, or has no opinion (overload, for example).
+pub async fn refusal(
+    client: &Client,
+    manager: &str,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+    object: &DynamicObject,
+) -> Result<Option<String>, kube::Error> {
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply(manager).force().validation_strict()
+    };
+    let answer = api(client, resource, namespace)
+        .patch(&object.name_any(), &params, &Patch::Apply(object))
+        .await;
+    match answer {
+        Ok(_) => Ok(None),
+        // Malformed, forbidden by an admission rule or a quota, invalid.
+        Err(kube::Error::Api(status)) if [400, 403, 422].contains(&status.code) => {
+            Ok(Some(status.message.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes `status` the status of `object` and returns the object as the server then has it.
 ///
 /// The uid of `object` is sent along, so that an object deleted and created again meanwhile does not inherit
