@@ -55,12 +55,18 @@ pub async fn refusal(
         .await;
     match answer {
         Ok(_) => Ok(None),
-        // Malformed, forbidden by an admission rule or a quota, invalid.
-        Err(kube::Error::Api(status)) if [400, 403, 422].contains(&status.code) => {
+        Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => {
             Ok(Some(status.message.clone()))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Malformed, forbidden by an admission rule or a quota, invalid. A value that has no place in the type of its field, such
+/// as `cpu: abc`, is told as an internal error.
+fn is_refusal(code: u16, message: &str) -> bool {
+    [400, 403, 422].contains(&code)
+        || code == 500 && message.contains("unable to convert unstructured object")
 }
 
 /// Makes `status` the status of `object` and returns the object as the server then has it.
@@ -150,6 +156,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_gone_counts_as_deleted(#[case] body: &'static str) {
         assert_eq!(delete_answered(404, body).await.unwrap(), Deleted::AlreadyGone);
+    }
+
+    #[rstest]
+    #[case(422, "Invalid value", true)]
+    #[case(403, "violates PodSecurity", true)]
+    #[case(
+        500,
+        "failed to convert new object (a/b; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match",
+        true
+    )]
+    #[case(500, "etcdserver: request timed out", false)]
+    #[case(429, "too many requests", false)]
+    fn what_a_server_says_against_an_object(#[case] code: u16, #[case] message: &str, #[case] refused: bool) {
+        assert_eq!(is_refusal(code, message), refused);
     }
 
     #[tokio::test]
