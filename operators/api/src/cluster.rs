@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40")
         .message("metadata.name must be a DNS label of at most 40 characters that starts with a letter: it becomes part of names and DNS names"),
     printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
-    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version.running"}"#,
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version.current"}"#,
     printcolumn = r#"{"name":"Etcd","type":"string","jsonPath":".status.summary.etcd"}"#,
     printcolumn = r#"{"name":"Api","type":"string","jsonPath":".status.summary.apiserver"}"#,
     printcolumn = r#"{"name":"Ctrl","type":"string","jsonPath":".status.summary.controllers"}"#,
@@ -562,7 +562,7 @@ pub struct ClusterStatus {
     /// SHA-256 of the cluster CA's public key, as `kubeadm join --discovery-token-ca-cert-hash` wants it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_hash: Option<String>,
-    /// Declared and running Kubernetes version.
+    /// Declared and current Kubernetes version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionStatus>,
     /// The control-plane components.
@@ -583,6 +583,9 @@ pub struct ClusterStatus {
     /// Nodes of the business cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodesStatus>,
+    /// What the business cluster's nodes offer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourcesStatus>,
     /// Short texts for `kubectl get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
@@ -610,15 +613,15 @@ pub enum Phase {
     Deleting,
 }
 
-/// Declared and running Kubernetes version.
+/// Declared and current Kubernetes version.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VersionStatus {
     /// Declared by the spec.
     pub desired: String,
-    /// What every apiserver runs; absent until one does.
+    /// The oldest that an apiserver runs; absent until one answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub running: Option<String>,
+    pub current: Option<String>,
     /// Latest ten versions, newest first.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<VersionHistory>,
@@ -693,6 +696,9 @@ pub struct EtcdMemberStatus {
     pub version: Option<String>,
     /// Whether it answers.
     pub ready: bool,
+    /// Size of its database, rounded up to steps of 16Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub db_size: Option<String>,
     /// Name of its claim or kind of its volume.
     pub volume: String,
 }
@@ -757,6 +763,24 @@ pub struct NodesStatus {
     /// Oldest kubelet version among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_kubelet: Option<String>,
+}
+
+/// What the business cluster's nodes offer.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcesStatus {
+    /// What pods can have of all nodes together.
+    pub allocatable: ResourceTotals,
+}
+
+/// Sums over all nodes, as Kubernetes writes quantities.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceTotals {
+    /// CPU, in cores.
+    pub cpu: String,
+    /// Memory, in whole Mi.
+    pub memory: String,
 }
 
 /// Short texts for `kubectl get`.

@@ -187,12 +187,13 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
         if failure.error.class() != ErrorClass::Conflict {
             status::tell_failure(
                 &mut plan.status,
+                view,
                 failure.extension.as_deref(),
                 &failure.error.to_string(),
             );
         }
     }
-    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason).collect();
+    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason.as_str()).collect();
     context.metrics.set_gates(CONTROLLER, name, &gates);
     context.metrics.set_certificates(
         name,

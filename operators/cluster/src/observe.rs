@@ -14,7 +14,8 @@ use kok_api::names;
 use kok_plan::Observed;
 use kok_plan::cluster::endpoint::Endpoints;
 use kok_plan::cluster::view::{
-    ClusterView, EtcdFacts, ExternalAnswer, OperatorFacts, Peer, SecretFacts, StorageClassFacts,
+    Allocatable, ClusterView, EtcdFacts, ExternalAnswer, NodeFacts, OperatorFacts, Peer, SecretFacts,
+    StorageClassFacts,
 };
 use kok_plan::cluster::{ACCEPTED_SPEC, secrets};
 use kok_plan::kind::{self, Kind, POD};
@@ -342,20 +343,20 @@ async fn external(admin: Option<&Client>, view: &ClusterView) -> Observed<Extern
     }
 }
 
-async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodesStatus> {
+async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodeFacts> {
     let Some(client) = client.filter(|_| apiserver_started(view)) else {
         return Observed::Absent;
     };
     let api = Api::<Node>::all(client.clone());
     let params = ListParams::default();
     match tokio::time::timeout(DEADLINE, api.list(&params)).await {
-        Ok(Ok(list)) => Observed::Known(node_summary(&list.items)),
+        Ok(Ok(list)) => Observed::Known(node_facts(&list.items)),
         Ok(Err(error)) => Observed::Unknown(error.to_string()),
         Err(_) => Observed::Unknown(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
-fn node_summary(nodes: &[Node]) -> NodesStatus {
+fn node_facts(nodes: &[Node]) -> NodeFacts {
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let ready = |node: &&Node| {
         let conditions = node
@@ -370,11 +371,26 @@ fn node_summary(nodes: &[Node]) -> NodesStatus {
         let version = &node.status.as_ref()?.node_info.as_ref()?.kubelet_version;
         version.parse::<kok_plan::version::Version>().ok()
     });
-    NodesStatus {
-        total: count(nodes.len()),
-        ready: count(nodes.iter().filter(ready).count()),
-        oldest_kubelet: kubelets.min().map(|version| version.to_string()),
+    NodeFacts {
+        counts: NodesStatus {
+            total: count(nodes.len()),
+            ready: count(nodes.iter().filter(ready).count()),
+            oldest_kubelet: kubelets.min().map(|version| version.to_string()),
+        },
+        allocatable: Allocatable {
+            cpu_millis: allocatable(nodes, "cpu"),
+            memory_bytes: allocatable(nodes, "memory") / 1000,
+        },
     }
+}
+
+/// What all nodes together have of a resource, in thousandths.
+fn allocatable(nodes: &[Node], resource: &str) -> u64 {
+    nodes
+        .iter()
+        .filter_map(|node| node.status.as_ref()?.allocatable.as_ref()?.get(resource))
+        .filter_map(|amount| u64::try_from(kok_plan::object::quantity(&amount.0)?).ok())
+        .sum()
 }
 
 fn accepted_spec(objects: &BTreeMap<ObjectKey, Live>, namespace: &str) -> Option<ClusterSpec> {

@@ -4,11 +4,12 @@ use kok_api::cluster::ClusterSpec;
 use kok_api::names;
 
 use super::Action;
+use super::gate::{Gate, GateReason};
 use super::manifests::{ManifestError, Renderer};
 use super::view::{ClusterView, EtcdFacts};
+use crate::Observed;
 use crate::kind::{CLAIM, POD};
 use crate::object::{Live, Manifest};
-use crate::{Gate, Observed};
 
 /// What to do about etcd now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +65,11 @@ pub fn plan(
         }
         if lost && pod.is_none_or(|pod| pod.deleting) {
             plan.gates.push(Gate {
-                reason: if spec.mode.replicas() == 1 { "QuorumLost" } else { "MemberDataLost" },
+                reason: if spec.mode.replicas() == 1 {
+                    GateReason::QuorumLost
+                } else {
+                    GateReason::MemberDataLost
+                },
                 message: format!(
                     "etcd member {name} has lost its volume; it is not started again, since it would be an empty cluster of its own: restore its claim from a snapshot"
                 ),
@@ -130,7 +135,7 @@ fn replace_one(
     }
     if spec.etcd.storage.claim_template.is_none() {
         plan.gates.push(Gate {
-            reason: "DataWouldBeLost",
+            reason: GateReason::DataWouldBeLost,
             message: "etcd pods are not as declared, but their data is in emptyDir volumes, which end with the pods: they stay as they are".into(),
         });
         return;
@@ -138,7 +143,7 @@ fn replace_one(
     let members = usize::from(spec.mode.replicas());
     let Observed::Known(etcd) = &view.etcd else {
         plan.gates.push(Gate {
-            reason: "EtcdUnknown",
+            reason: GateReason::EtcdUnknown,
             message: "etcd pods are to be replaced, which waits until etcd answers".into(),
         });
         return;
@@ -169,7 +174,7 @@ fn replace_one(
             .push(Action::delete(&manifest, &live, "the pod is not as declared"));
     } else {
         plan.gates.push(Gate {
-            reason: "QuorumAtRisk",
+            reason: GateReason::QuorumAtRisk,
             message: format!(
                 "etcd member {name} is to be replaced, which waits until the {} other members answer ({others} do)",
                 members - 1

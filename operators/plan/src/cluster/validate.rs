@@ -101,6 +101,7 @@ fn kubelets(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) 
     let oldest = view
         .nodes
         .known()
+        .map(|nodes| &nodes.counts)
         .or(recorded)
         .and_then(|nodes| nodes.oldest_kubelet.as_ref());
     let apiserver = spec.apiserver.version.as_ref().unwrap_or(&spec.version);

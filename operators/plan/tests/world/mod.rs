@@ -199,6 +199,7 @@ impl World {
                 let answer = Some(EtcdAnswer {
                     version: "3.6.14".into(),
                     leader: index == 0,
+                    db_size: 1 << 20,
                 });
                 (
                     key.name.clone(),
