@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kok_api::cluster::{ClusterStatus, Phase};
 use kok_plan::Observed;
-use kok_plan::cluster::status::tell_failure;
+use kok_plan::cluster::status::{headline, tell_failure};
 use kok_plan::cluster::view::{Allocatable, EtcdAnswer, NodeFacts};
 use kok_plan::cluster::{Action, plan};
 use kok_plan::kind::{CLAIM, DEPLOYMENT, POD};
@@ -186,6 +186,13 @@ fn what_waits_for_somebody_is_no_progress(
     expect(status(&world), "Progressing", ("False", "Blocked", way_out));
     expect(status(&world), "UpToDate", ("False", "Blocked", way_out));
     assert_eq!(status(&world).phase, Some(phase));
+    if phase == Phase::Degraded {
+        assert!(
+            headline(status(&world)).contains(way_out),
+            "{}",
+            headline(status(&world))
+        );
+    }
 }
 
 #[test]

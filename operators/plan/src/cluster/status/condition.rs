@@ -54,6 +54,11 @@ pub(super) fn is(conditions: &[Condition], type_: Type, status: &str) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == status)
 }
 
+/// What a condition says; nothing when there is none.
+pub(super) fn message_of(conditions: &[Condition], type_: Type) -> &str {
+    find(conditions, type_).map_or("", |condition| &condition.message)
+}
+
 /// The condition of a type.
 pub(super) fn find(conditions: &[Condition], type_: Type) -> Option<&Condition> {
     conditions

@@ -14,7 +14,7 @@ mod version;
 pub use self::failure::tell_failure;
 pub use self::reason::Reason;
 
-use kok_api::cluster::{ClusterSpec, ClusterStatus, ResourcesStatus, Summary, VersionState};
+use kok_api::cluster::{ClusterSpec, ClusterStatus, Phase, ResourcesStatus, Summary, VersionState};
 use kok_api::condition::ClusterCondition as Type;
 
 use self::components::Component;
@@ -28,6 +28,29 @@ use crate::Observed;
 /// Whether condition Available is True.
 pub fn is_available(status: &ClusterStatus) -> bool {
     condition::is(&status.conditions, Type::Available, "True")
+}
+
+/// What there is to say about the phase of a Cluster: the message of the condition that explains it.
+pub fn headline(status: &ClusterStatus) -> &str {
+    let about: &[Type] = match status.phase {
+        Some(Phase::Running) => return condition::message_of(&status.conditions, Type::Available),
+        Some(Phase::Invalid) => &[Type::Valid],
+        Some(Phase::Degraded) => &[
+            Type::Available,
+            Type::Valid,
+            Type::EtcdReady,
+            Type::ApiserverReady,
+            Type::ControllersReady,
+            Type::CertificatesReady,
+            Type::ExtensionsReady,
+            Type::UpToDate,
+        ],
+        _ => &[],
+    };
+    let first = about
+        .iter()
+        .find(|type_| !condition::is(&status.conditions, **type_, "True"));
+    condition::message_of(&status.conditions, *first.unwrap_or(&Type::Progressing))
 }
 
 /// What a status is made from.
