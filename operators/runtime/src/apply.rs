@@ -41,6 +41,43 @@ pub async fn apply(
     .await
 }
 
+/// Tries [`apply`] without changing anything, and gives what the server would say against it.
+///
+/// # Errors
+/// When the server could not be asked, or has no opinion (overload, for example).
+pub async fn refusal(
+    client: &Client,
+    manager: &str,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+    object: &DynamicObject,
+) -> Result<Option<String>, kube::Error> {
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply(manager).force().validation_strict()
+    };
+    let (api, name) = (api(client, resource, namespace), object.name_any());
+    match within(
+        deadline::REQUEST,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
+    {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => {
+            Ok(Some(status.message.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Malformed, forbidden by an admission rule or a quota, invalid. A value that has no place in the type of its field, such
+/// as `cpu: abc`, is told as an internal error.
+fn is_refusal(code: u16, message: &str) -> bool {
+    [400, 403, 422].contains(&code)
+        || code == 500 && message.contains("unable to convert unstructured object")
+}
+
 /// Makes `status` the status of `object` and returns the object as the server then has it.
 ///
 /// The uid of `object` is sent along, so that an object deleted and created again meanwhile does not inherit
@@ -143,6 +180,20 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(classify(&error), ErrorClass::Transient);
+    }
+
+    #[rstest]
+    #[case(422, "Invalid value", true)]
+    #[case(403, "violates PodSecurity", true)]
+    #[case(
+        500,
+        "failed to convert new object (a/b; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match",
+        true
+    )]
+    #[case(500, "etcdserver: request timed out", false)]
+    #[case(429, "too many requests", false)]
+    fn what_a_server_says_against_an_object(#[case] code: u16, #[case] message: &str, #[case] refused: bool) {
+        assert_eq!(is_refusal(code, message), refused);
     }
 
     #[tokio::test]

@@ -7,6 +7,9 @@ use kok_api::cluster::{ClusterSpec, EndpointType};
 use super::view::ClusterView;
 use crate::kind::SERVICE;
 
+/// Name of the Service by which clients outside reach the apiserver.
+pub const EXTERNAL_SERVICE: &str = "apiserver-external";
+
 /// Names, addresses and ports of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -35,7 +38,7 @@ impl Endpoints {
     pub fn of(spec: &ClusterSpec, view: &ClusterView) -> Self {
         let namespace = view.namespace_name();
         let port = spec.endpoint.port.unwrap_or(6443);
-        let external = view.object(SERVICE, "apiserver-external");
+        let external = view.object(SERVICE, EXTERNAL_SERVICE);
         let assigned = external
             .and_then(|service| match spec.endpoint.type_ {
                 EndpointType::ClusterIP => service.text("/spec/clusterIP"),

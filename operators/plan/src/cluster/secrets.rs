@@ -152,14 +152,14 @@ pub fn plan(recipes: &[Recipe], view: &ClusterView) -> SecretsPlan {
                 spec,
                 renew_before,
                 ..
-            } => leaf(
-                recipe,
-                found,
-                view.secrets.get(*ca),
-                spec,
-                *renew_before,
-                view.now,
-            ),
+            } => {
+                let ca = view.secrets.get(*ca);
+                if can_sign(ca, founded) {
+                    leaf(recipe, found, ca, spec, *renew_before, view.now)
+                } else {
+                    Decision::Keep(None)
+                }
+            }
             _ => irreplaceable(recipe, found, founded),
         };
         match decision {
@@ -204,6 +204,12 @@ fn irreplaceable(recipe: &Recipe, found: Option<&SecretFacts>, founded: bool) ->
     }
 }
 
+/// Whether something may be signed by a CA: one that is lost or altered signs nothing, and its own decision says so. One
+/// that is made in this very plan comes before its leaves.
+fn can_sign(ca: Option<&SecretFacts>, founded: bool) -> bool {
+    ca.map_or(!founded, |ca| ca.intact)
+}
+
 fn leaf(
     recipe: &Recipe,
     found: Option<&SecretFacts>,
@@ -215,7 +221,7 @@ fn leaf(
     let Some(found) = found else {
         return Decision::Make("Missing".into());
     };
-    // Without its CA nothing can be issued; the CA's own decision says why it is not there.
+    // Is made before its leaves are looked at again.
     let Some(ca) = ca.and_then(|ca| ca.certificate.as_ref()) else {
         return Decision::Keep(None);
     };

@@ -21,15 +21,17 @@ pub struct ClusterView {
     pub cluster: Cluster,
     /// Facts about this operator.
     pub operator: OperatorFacts,
-    /// The other Clusters of this meta cluster, as far as they can collide with this one.
-    pub peers: Vec<Peer>,
+    /// Who has the node port that the spec names, when it is not this Cluster's Service: `Service namespace/name`.
+    pub node_port_holder: Option<String>,
+    /// What the meta cluster's API server would refuse of [`super::proposal`], and why.
+    pub refusals: Vec<Refusal>,
     /// Storage classes of the meta cluster.
     pub storage_classes: Vec<StorageClassFacts>,
     /// The Cluster's namespace.
     pub namespace: Option<Live>,
-    /// Objects in that namespace that carry the Cluster's label.
+    /// Objects in that namespace, also those of others.
     pub objects: BTreeMap<ObjectKey, Live>,
-    /// Secrets in that namespace that carry the Cluster's label, without their content.
+    /// Secrets in that namespace, also those of others, without their content.
     pub secrets: BTreeMap<String, SecretFacts>,
     /// The cluster CA's certificate, PEM; not secret.
     pub ca_pem: Option<String>,
@@ -103,15 +105,13 @@ pub struct OperatorFacts {
     pub image_repository: String,
 }
 
-/// Another Cluster, as far as it can collide with this one.
+/// An object that the API server would not take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// The node port that it claims.
-    pub node_port: Option<i32>,
-    /// When it was created: of two that claim one port the older one has it.
-    pub created: Option<Timestamp>,
+pub struct Refusal {
+    /// The object.
+    pub key: ObjectKey,
+    /// What the API server says.
+    pub message: String,
 }
 
 /// A storage class.
@@ -136,6 +136,8 @@ pub struct SecretFacts {
     pub intact: bool,
     /// Digest of the recipe that it was made by.
     pub recipe: Option<String>,
+    /// Whether its label says that it is ours: only then is it ever deleted.
+    pub ours: bool,
     /// Facts of its certificate `tls.crt`.
     pub certificate: Option<CertFacts>,
     /// Digest of the public key of `tls.crt`, as `kubeadm join` pins a CA.
