@@ -201,12 +201,13 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
         if !by_chance {
             status::tell_failure(
                 &mut plan.status,
+                view,
                 failure.extension.as_deref(),
                 &failure.error.to_string(),
             );
         }
     }
-    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason).collect();
+    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason.as_str()).collect();
     context.metrics.set_gates(CONTROLLER, name, &gates);
     context.metrics.set_certificates(
         name,
@@ -276,41 +277,14 @@ async fn write_status(cluster: &Cluster, plan: &Plan, context: &Context) -> Resu
 
 async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context: &Context) {
     let Some(phase) = phase else { return };
-    let message = |type_: &str| {
-        plan.status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == type_)
-            .map(|it| it.message.clone())
-            .unwrap_or_default()
-    };
-    let regarding = cluster.object_ref(&());
+    let (regarding, events) = (cluster.object_ref(&()), &context.events);
+    let (reason, message) = (format!("{phase:?}"), status::headline(&plan.status));
     info!(?phase, "phase changed");
-    let reason = format!("{phase:?}");
     match phase {
-        Phase::Invalid => {
-            context
-                .events
-                .warning(&regarding, &reason, "Validate", &message("Valid"))
-                .await;
-        }
-        Phase::Degraded => {
-            context
-                .events
-                .warning(&regarding, &reason, "Observe", &message("Available"))
-                .await;
-        }
-        Phase::Running => {
-            context
-                .events
-                .normal(&regarding, &reason, "Converge", &message("Available"))
-                .await;
-        }
-        Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
-            context
-                .events
-                .normal(&regarding, &reason, "Converge", &message("Progressing"))
-                .await;
+        Phase::Invalid => events.warning(&regarding, &reason, "Validate", message).await,
+        Phase::Degraded => events.warning(&regarding, &reason, "Observe", message).await,
+        Phase::Running | Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
+            events.normal(&regarding, &reason, "Converge", message).await;
         }
     }
 }

@@ -9,13 +9,13 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kok_api::Cluster;
-use kok_api::cluster::{ClusterSpec, EndpointType, NodesStatus};
+use kok_api::cluster::{ClusterSpec, EndpointType};
 use kok_api::names;
 use kok_plan::Observed;
 use kok_plan::cluster::endpoint::EXTERNAL_SERVICE;
 use kok_plan::cluster::endpoint::Endpoints;
 use kok_plan::cluster::view::{
-    ClusterView, EtcdFacts, ExternalAnswer, OperatorFacts, Refusal, SecretFacts, StorageClassFacts,
+    ClusterView, EtcdFacts, ExternalAnswer, NodeFacts, OperatorFacts, Refusal, SecretFacts, StorageClassFacts,
 };
 use kok_plan::cluster::{ACCEPTED_SPEC, proposal, secrets};
 use kok_plan::kind::{self, Kind, POD, SERVICE};
@@ -380,28 +380,30 @@ async fn external(admin: Option<&Client>, view: &ClusterView) -> Observed<Extern
     }
 }
 
-async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodesStatus> {
+async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodeFacts> {
     let Some(client) = client.filter(|_| apiserver_started(view)) else {
         return Observed::Absent;
     };
     match tokio::time::timeout(DEADLINE, count_nodes(client)).await {
-        Ok(Ok(status)) => Observed::Known(status),
+        Ok(Ok(facts)) => Observed::Known(facts),
         Ok(Err(error)) => Observed::Unknown(error.to_string()),
         Err(_) => Observed::Unknown(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
 /// Page by page: the Node objects of a large cluster are many megabytes.
-async fn count_nodes(client: &Client) -> Result<NodesStatus, kube::Error> {
+async fn count_nodes(client: &Client) -> Result<NodeFacts, kube::Error> {
     let api = Api::<Node>::all(client.clone());
     let mut params = ListParams::default().limit(NODES_AT_ONCE);
-    let mut status = NodesStatus::default();
+    let mut facts = NodeFacts::default();
     let mut oldest: Option<Version> = None;
     loop {
         let page = api.list(&params).await?;
         for node in &page.items {
-            status.total += 1;
-            status.ready += i32::from(is_ready(node));
+            facts.counts.total += 1;
+            facts.counts.ready += i32::from(is_ready(node));
+            facts.allocatable.cpu_millis += allocatable(node, "cpu");
+            facts.allocatable.memory_bytes += allocatable(node, "memory") / 1000;
             let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
             let kubelet = info.and_then(|info| info.kubelet_version.parse::<Version>().ok());
             oldest = [oldest, kubelet].into_iter().flatten().min();
@@ -411,8 +413,8 @@ async fn count_nodes(client: &Client) -> Result<NodesStatus, kube::Error> {
             None => break,
         }
     }
-    status.oldest_kubelet = oldest.map(|version| version.to_string());
-    Ok(status)
+    facts.counts.oldest_kubelet = oldest.map(|version| version.to_string());
+    Ok(facts)
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -423,6 +425,15 @@ fn is_ready(node: &Node) -> bool {
     conditions
         .into_iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What pods can have of a node's resource, in thousandths.
+fn allocatable(node: &Node, resource: &str) -> u64 {
+    let status = node.status.as_ref();
+    let amount = status.and_then(|status| status.allocatable.as_ref()?.get(resource));
+    amount
+        .and_then(|amount| u64::try_from(kok_plan::object::quantity(&amount.0)?).ok())
+        .unwrap_or(0)
 }
 
 fn accepted_spec(objects: &BTreeMap<ObjectKey, Live>, namespace: &str) -> Option<ClusterSpec> {

@@ -380,7 +380,7 @@ fn joined(key: &str, below: &str) -> String {
 }
 
 /// A Kubernetes quantity in thousandths: `100m`, `1`, `1.5Gi`. None when the text is none.
-fn quantity(text: &str) -> Option<i128> {
+pub fn quantity(text: &str) -> Option<i128> {
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());

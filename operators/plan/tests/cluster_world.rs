@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kok_plan::Observed;
-use kok_plan::cluster::view::Refusal;
+use kok_plan::cluster::gate::GateReason;
+use kok_plan::cluster::view::{NodeFacts, Refusal};
 use kok_plan::cluster::{Action, Plan, plan, proposal};
 use kok_plan::kind::{DEPLOYMENT, POD};
 use kok_plan::object::{Live, ObjectKey};
@@ -231,7 +232,9 @@ fn an_etcd_pod_is_not_replaced_while_another_one_ends() {
     let plan = world.pass();
     assert_eq!(replaced(&plan), Vec::<String>::new());
     assert!(
-        plan.gates.iter().any(|gate| gate.reason == "QuorumAtRisk"),
+        plan.gates
+            .iter()
+            .any(|gate| gate.reason == GateReason::QuorumAtRisk),
         "{:?}",
         plan.gates
     );
@@ -414,7 +417,9 @@ fn a_member_without_its_volume_is_not_started() {
         .retain(|key, _| key.name != "etcd-1" || !["Pod", "PersistentVolumeClaim"].contains(&key.kind.kind));
     let plan = world.pass();
     assert!(
-        plan.gates.iter().any(|gate| gate.reason == "MemberDataLost"),
+        plan.gates
+            .iter()
+            .any(|gate| gate.reason == GateReason::MemberDataLost),
         "{:?}",
         plan.gates
     );
@@ -598,10 +603,13 @@ fn an_apiserver_does_not_leave_old_kubelets_behind() {
     let mut world = World::new(cluster);
     world.settle();
     let kubelets = |oldest: &str| {
-        Observed::Known(kok_api::cluster::NodesStatus {
-            total: 1,
-            ready: 1,
-            oldest_kubelet: Some(oldest.into()),
+        Observed::Known(NodeFacts {
+            counts: kok_api::cluster::NodesStatus {
+                total: 1,
+                ready: 1,
+                oldest_kubelet: Some(oldest.into()),
+            },
+            ..NodeFacts::default()
         })
     };
     world.view.nodes = kubelets("1.32.0");
@@ -655,7 +663,7 @@ fn a_failed_action_is_told_in_the_status() {
             .iter()
             .all(|action| action.name() != "ApplyBusiness" || action.extension() == Some("own"))
     );
-    kok_plan::cluster::status::tell_failure(&mut plan.status, Some("own"), "the server said no");
+    kok_plan::cluster::status::tell_failure(&mut plan.status, &world.view, Some("own"), "the server said no");
     let told = plan.status.extensions.iter().find(|it| it.name == "own").unwrap();
     assert_eq!(told.message, "the server said no");
 }

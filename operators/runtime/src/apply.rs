@@ -1,4 +1,5 @@
-//! Writes to an API server: server-side apply, and deletes that name exactly which object they mean.
+//! Writes to an API server: server-side apply, and deletes that name exactly which object they mean. Each ends within
+//! [`deadline::REQUEST`].
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -6,6 +7,8 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+
+use crate::deadline::{self, within};
 
 /// Access to objects of a kind that is only known at run time; `namespace` is `None` for cluster-scoped kinds.
 pub fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
@@ -30,9 +33,12 @@ pub async fn apply(
     object: &DynamicObject,
 ) -> Result<DynamicObject, kube::Error> {
     let params = PatchParams::apply(manager).force().validation_strict();
-    api(client, resource, namespace)
-        .patch(&object.name_any(), &params, &Patch::Apply(object))
-        .await
+    let (api, name) = (api(client, resource, namespace), object.name_any());
+    within(
+        deadline::REQUEST,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
 }
 
 /// Tries [`apply`] without changing anything, and gives what the server would say against it.
@@ -50,10 +56,13 @@ pub async fn refusal(
         dry_run: true,
         ..PatchParams::apply(manager).force().validation_strict()
     };
-    let answer = api(client, resource, namespace)
-        .patch(&object.name_any(), &params, &Patch::Apply(object))
-        .await;
-    match answer {
+    let (api, name) = (api(client, resource, namespace), object.name_any());
+    match within(
+        deadline::REQUEST,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
+    {
         Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => {
             Ok(Some(status.message.clone()))
@@ -85,8 +94,12 @@ where
         "status": status,
     });
     let params = PatchParams::apply(manager).force().validation_strict();
-    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch))
-        .await
+    let name = object.name_any();
+    within(
+        deadline::REQUEST,
+        api.patch_status(&name, &params, &Patch::Apply(patch)),
+    )
+    .await
 }
 
 /// How a delete ended.
@@ -119,7 +132,8 @@ pub async fn delete(
         propagation_policy: Some(PropagationPolicy::Background),
         ..DeleteParams::default()
     };
-    match api(client, resource, namespace).delete(name, &params).await {
+    let api = api(client, resource, namespace);
+    match within(deadline::REQUEST, api.delete(name, &params)).await {
         Ok(_) => Ok(Deleted::Accepted),
         // By code: the answer for a kind that is not served has no reason, and kube 5.0.0's `is_not_found`
         // then says no (its `reason_or_code` asks whether the wanted reason is known, not the received one).
@@ -156,6 +170,16 @@ mod tests {
     #[tokio::test]
     async fn what_is_gone_counts_as_deleted(#[case] body: &'static str) {
         assert_eq!(delete_answered(404, body).await.unwrap(), Deleted::AlreadyGone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_holds_nobody_up() {
+        let router = Router::new().fallback(async || std::future::pending::<()>().await);
+        let client = Client::new(router, "ns");
+        let error = delete(&client, &thing(), Some("ns"), "a", "uid-1", None)
+            .await
+            .unwrap_err();
+        assert_eq!(classify(&error), ErrorClass::Transient);
     }
 
     #[rstest]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use kok_api::cluster::{ClusterSpec, EndpointType};
 
+use super::gate::{Gate, GateReason};
 use super::view::ClusterView;
-use crate::Gate;
 use crate::kind::SERVICE;
 use crate::object::Live;
 
@@ -66,7 +66,7 @@ impl Endpoints {
 /// Why certificates, flags and kubeconfigs cannot be made yet: they name the load balancer's address.
 pub fn pending(spec: &ClusterSpec, view: &ClusterView) -> Option<Gate> {
     external_host(spec, view).is_none().then(|| Gate {
-        reason: "WaitingForLoadBalancer",
+        reason: GateReason::WaitingForLoadBalancer,
         message: format!(
             "Service {EXTERNAL_SERVICE} has no address yet: the meta cluster's load balancer gives it one; if it has none, use another spec.endpoint.type"
         ),

@@ -3,12 +3,13 @@
 use kok_api::cluster::ClusterSpec;
 use kok_api::names;
 
+use super::gate::{Gate, GateReason};
 use super::manifests::{ManifestError, Renderer};
 use super::view::{ClusterView, EtcdFacts, EtcdMemberFacts};
 use super::{Action, DeleteReason, pod_ready};
+use crate::Observed;
 use crate::kind::{CLAIM, POD};
 use crate::object::{Live, Manifest};
-use crate::{Gate, Observed};
 
 /// What to do about etcd now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,7 +66,11 @@ pub fn plan(
         }
         if lost && pod.is_none_or(|pod| pod.deleting) {
             plan.gates.push(Gate {
-                reason: if spec.mode.replicas() == 1 { "QuorumLost" } else { "MemberDataLost" },
+                reason: if spec.mode.replicas() == 1 {
+                    GateReason::QuorumLost
+                } else {
+                    GateReason::MemberDataLost
+                },
                 message: format!(
                     "etcd member {name} has lost its volume; it is not started again, since it would be an empty cluster of its own: restore its claim from a snapshot"
                 ),
@@ -158,7 +163,7 @@ fn hindrance(spec: &ClusterSpec, view: &ClusterView, member: &str) -> Option<Gat
             "an emptyDir volume"
         };
         return Some(Gate {
-            reason: "DataWouldBeLost",
+            reason: GateReason::DataWouldBeLost,
             message: format!(
                 "the pod of etcd member {member} is not as declared, but its data is in {volume}, which ends with the pod: it stays as it is"
             ),
@@ -178,7 +183,7 @@ fn hindrance(spec: &ClusterSpec, view: &ClusterView, member: &str) -> Option<Gat
     }
     let Observed::Known(etcd) = &view.etcd else {
         return Some(Gate {
-            reason: "EtcdUnknown",
+            reason: GateReason::EtcdUnknown,
             message: format!(
                 "the pod of etcd member {member} is to be replaced, which waits until etcd answers"
             ),
@@ -192,7 +197,7 @@ fn hindrance(spec: &ClusterSpec, view: &ClusterView, member: &str) -> Option<Gat
 
 fn at_risk(member: &str, awaited: &str) -> Gate {
     Gate {
-        reason: "QuorumAtRisk",
+        reason: GateReason::QuorumAtRisk,
         message: format!("the pod of etcd member {member} is to be replaced, which waits until {awaited}"),
     }
 }

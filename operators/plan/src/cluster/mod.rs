@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod etcd;
 pub mod extensions;
 pub mod flags;
+pub mod gate;
 pub mod lint;
 pub mod manifests;
 pub mod secrets;
@@ -16,12 +17,13 @@ use kok_api::names;
 use serde::Serialize;
 use serde_json::json;
 
+use self::gate::{Gate, GateReason};
 use self::manifests::{APISERVER, CONTROLLER_MANAGER, ComponentPlan, ManifestError, Renderer, SCHEDULER};
 use self::secrets::{Mint, SecretsPlan};
 use self::view::ClusterView;
+use crate::Observed;
 use crate::kind::{CLAIM, CONFIG_MAP, DEPLOYMENT, POD, SECRET};
 use crate::object::{Live, Manifest, ObjectKey};
-use crate::{Gate, Observed};
 
 /// Name of the ConfigMap that keeps the last valid spec.
 pub const ACCEPTED_SPEC: &str = "accepted-spec";
@@ -169,7 +171,7 @@ pub fn plan(view: &ClusterView) -> Plan {
             return deletion(view);
         }
         draft.gates.push(Gate {
-            reason: "DeletionProtected",
+            reason: GateReason::DeletionProtected,
             message: "the Cluster is to be deleted but spec.deletionProtection is true; it is kept running: set it to false to go on".into(),
         });
     } else if !view.has_finalizer() {
@@ -195,7 +197,7 @@ pub fn plan(view: &ClusterView) -> Plan {
     }
     if let Err(error) = draft.control_plane(&spec, view) {
         draft.gates.push(Gate {
-            reason: "TemplateDefect",
+            reason: GateReason::TemplateDefect,
             message: error.to_string(),
         });
     }
@@ -221,7 +223,7 @@ fn deletion(view: &ClusterView) -> Plan {
     match view.own_namespace() {
         _ if !view.has_finalizer() => {}
         Some(namespace) if namespace.deleting => draft.gates.push(Gate {
-            reason: "NamespaceTerminating",
+            reason: GateReason::NamespaceTerminating,
             message: namespace_terminating(view, namespace),
         }),
         Some(namespace) => draft.actions.push(Action::Delete {
@@ -482,7 +484,7 @@ impl Draft {
                 && !may_move
             {
                 self.gates.push(Gate {
-                    reason: "WaitingForItsTurn",
+                    reason: GateReason::WaitingForItsTurn,
                     message: format!(
                         "{name} stays at {running} until what comes before it in the upgrade is done"
                     ),
@@ -647,7 +649,7 @@ fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Op
         let members = usize::from(spec.mode.replicas());
         let started = etcd::started(spec, view);
         return (started <= members / 2).then(|| Gate {
-            reason: "WaitingForEtcd",
+            reason: GateReason::WaitingForEtcd,
             message: format!(
                 "{component} is created when a quorum of etcd runs: {started} of {members} members do"
             ),
@@ -657,7 +659,7 @@ fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Op
         .object(DEPLOYMENT, APISERVER)
         .is_some_and(|live| live.number("/status/readyReplicas") > 0);
     (!ready).then(|| Gate {
-        reason: "WaitingForApiserver",
+        reason: GateReason::WaitingForApiserver,
         message: format!("{component} is created when a {APISERVER} is ready"),
     })
 }
@@ -668,7 +670,7 @@ fn first_alone(replicas: i32, view: &ClusterView) -> i32 {
     let status = view.cluster.status.as_ref();
     let ran = status
         .and_then(|status| status.version.as_ref())
-        .is_some_and(|version| version.running.is_some());
+        .is_some_and(|version| version.current.is_some());
     let alone = view
         .object(DEPLOYMENT, APISERVER)
         .is_none_or(|live| live.number("/spec/replicas") <= 1 && live.number("/status/readyReplicas") == 0);

@@ -12,9 +12,9 @@ use kok_render::sha256_hex;
 use serde::Serialize;
 
 use super::endpoint::Endpoints;
+use super::gate::{Gate, GateReason};
 use super::validate::seconds;
 use super::view::{ClusterView, SecretFacts};
-use crate::Gate;
 use crate::network::nth_address;
 
 /// Secret with the cluster CA.
@@ -191,14 +191,14 @@ fn irreplaceable(recipe: &Recipe, found: Option<&SecretFacts>, founded: bool) ->
     match found {
         Some(found) if found.intact => Decision::Keep(None),
         Some(_) => Decision::Wait(Gate {
-            reason: "SecretAltered",
+            reason: GateReason::SecretAltered,
             message: format!(
                 "Secret {} is not as the operator wrote it, and a new key would cut off every client: restore it from a backup",
                 recipe.name
             ),
         }),
         None if founded => Decision::Wait(Gate {
-            reason: "SecretLost",
+            reason: GateReason::SecretLost,
             message: format!(
                 "Secret {} is gone, and a new key would cut off every client: restore it from a backup",
                 recipe.name
@@ -239,7 +239,7 @@ fn leaf(
         Verdict::Good { renew_at } => Decision::Keep(Some(renew_at)),
         Verdict::Issue(reason) => Decision::Make(reason.to_string()),
         Verdict::Blocked(obstacle) => Decision::Wait(Gate {
-            reason: "CertificateBlocked",
+            reason: GateReason::CertificateBlocked,
             message: format!("certificate {} cannot be renewed: {obstacle}", recipe.name),
         }),
     }

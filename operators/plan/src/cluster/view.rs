@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kok_api::Cluster;
-use kok_api::cluster::{ClusterSpec, NodesStatus};
+use kok_api::cluster::{ClusterSpec, NodesStatus, ResourceTotals};
 use kok_pki::CertFacts;
 use serde::Serialize;
 
@@ -46,7 +46,7 @@ pub struct ClusterView {
     /// Our objects in the business cluster.
     pub business: Observed<BTreeMap<ObjectKey, Live>>,
     /// Nodes of the business cluster.
-    pub nodes: Observed<NodesStatus>,
+    pub nodes: Observed<NodeFacts>,
 }
 
 impl ClusterView {
@@ -175,6 +175,39 @@ pub struct EtcdAnswer {
     pub version: String,
     /// Whether it leads.
     pub leader: bool,
+    /// Size of its database, in bytes.
+    pub db_size: u64,
+}
+
+/// Nodes of the business cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NodeFacts {
+    /// How many there are.
+    pub counts: NodesStatus,
+    /// What pods can have of all of them together.
+    pub allocatable: Allocatable,
+}
+
+/// What pods can have of nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Allocatable {
+    /// CPU, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Allocatable {
+    /// As Kubernetes writes it.
+    pub fn totals(self) -> ResourceTotals {
+        ResourceTotals {
+            cpu: match (self.cpu_millis / 1000, self.cpu_millis % 1000) {
+                (cores, 0) => cores.to_string(),
+                _ => format!("{}m", self.cpu_millis),
+            },
+            memory: format!("{}Mi", self.memory_bytes >> 20),
+        }
+    }
 }
 
 /// What a client got through the external endpoint.

@@ -212,6 +212,7 @@ impl World {
                 let answer = serving.contains(&key.name).then(|| EtcdAnswer {
                     version: "3.6.14".into(),
                     leader: index == 0,
+                    db_size: 1 << 20,
                 });
                 (
                     key.name.clone(),
