@@ -25,18 +25,29 @@ pub fn kubectl_with(document: &Value, arguments: &[&str]) -> Result<String, Stri
 }
 
 fn run(arguments: &[&str], input: Option<&str>) -> Result<String, String> {
+    let mut command = Command::new("kubectl");
+    output_of(command.args(arguments), input)
+}
+
+/// `hack/lab` with these arguments.
+fn lab(arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../hack/lab"));
+    output_of(command.args(arguments), None)
+}
+
+/// What a command wrote to stdout; the error is what it wrote to stderr.
+fn output_of(command: &mut Command, input: Option<&str>) -> Result<String, String> {
     let stdin = if input.is_some() {
         Stdio::piped()
     } else {
         Stdio::null()
     };
-    let mut child = Command::new("kubectl")
-        .args(arguments)
+    let mut child = command
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("kubectl cannot be run: {error}"))?;
+        .map_err(|error| format!("{} cannot be run: {error}", command.get_program().display()))?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
         stdin
             .write_all(input.as_bytes())
@@ -81,6 +92,8 @@ pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<
 /// One Cluster of a story. Dropped, it deletes the Cluster; when the story failed, it keeps evidence first.
 pub struct Cluster {
     name: String,
+    /// When the story began.
+    since: Instant,
     /// For kubeconfigs; readable by us alone, gone with the story.
     directory: tempfile::TempDir,
 }
@@ -98,6 +111,7 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
         Self {
             name: name.into(),
+            since: Instant::now(),
             directory,
         }
     }
@@ -200,7 +214,7 @@ impl Cluster {
         });
     }
 
-    /// Objects, events and logs, without Secrets, in the directory of evidence.
+    /// Objects, events, logs and host journals, without Secrets, in the directory of evidence.
     fn keep_evidence(&self) {
         let Some(directory) = std::env::var_os("KOK_EVIDENCE").map(PathBuf::from) else {
             return;
@@ -245,6 +259,14 @@ impl Cluster {
         for (file, arguments) in looks {
             let text = kubectl(&arguments).unwrap_or_else(|error| error);
             let _ = std::fs::write(directory.join(file), text);
+        }
+        // Nodes of the meta cluster have their hosts' names.
+        let since = format!("-{}s", self.since.elapsed().as_secs() + 10);
+        let nodes = kubectl(&["get", "nodes", "-o", "name"]).unwrap_or_default();
+        for host in nodes.lines().filter_map(|line| line.strip_prefix("node/")) {
+            let arguments = ["ssh", host, "journalctl", "--no-pager", "--since", &since];
+            let text = lab(&arguments).unwrap_or_else(|error| error);
+            let _ = std::fs::write(directory.join(format!("{host}.journal")), text);
         }
         println!("evidence: {}", directory.display());
     }

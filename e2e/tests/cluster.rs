@@ -97,31 +97,75 @@ fn secrets_are_encrypted(cluster: &Cluster) {
     assert!(!stored.contains("plain-to-see"), "readable");
 }
 
-/// Resource versions of everything in the namespace that the operator writes, and of the Cluster.
-fn versions(cluster: &Cluster) -> String {
+/// Resource versions of everything that the operator writes: the Cluster, its namespace, its business cluster.
+fn versions(cluster: &Cluster) -> Vec<String> {
     let namespace = cluster.namespace();
-    let template = "jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion} {end}";
+    let template = "jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}={.metadata.resourceVersion}{\"\\n\"}{end}";
     let kinds = "secrets,configmaps,services,deployments,pods,persistentvolumeclaims,poddisruptionbudgets,networkpolicies";
-    must(&["get", kinds, "-n", &namespace, "-o", template])
-        + &must(&[
+    let business = "configmaps,services,serviceaccounts,deployments,daemonsets,roles,rolebindings,clusterroles,clusterrolebindings";
+    let ours = "app.kubernetes.io/managed-by=kube-on-kube";
+    let found = [
+        must(&["get", kinds, "-n", &namespace, "-o", template]),
+        cluster
+            .business(ADMIN, &["get", business, "-A", "-l", ours, "-o", template])
+            .unwrap(),
+        must(&[
             "get",
             "clusters",
-            "life",
+            "--field-selector=metadata.name=life",
             "-o",
-            "jsonpath={.metadata.resourceVersion}",
-        ])
+            template,
+        ]),
+    ];
+    for part in &found {
+        assert!(part.contains('='), "nothing was listed: {found:?}");
+    }
+    found
+        .iter()
+        .flat_map(|part| part.lines())
+        .map(String::from)
+        .collect()
+}
+
+/// How many actions the leading operator has carried out, for all Clusters together.
+fn actions() -> u64 {
+    let system = "kubeonkube-system";
+    let lease = [
+        "get",
+        "lease",
+        "-n",
+        system,
+        "cluster-operator",
+        "-o",
+        "jsonpath={.spec.holderIdentity}",
+    ];
+    let path = format!(
+        "/api/v1/namespaces/{system}/pods/{}:8080/proxy/metrics",
+        must(&lease)
+    );
+    let metrics = must(&["get", "--raw", &path]);
+    assert!(metrics.contains("kok_leader 1"), "{path} does not lead");
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("kok_plan_actions_total{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
 }
 
 fn converged_means_no_write(cluster: &Cluster) {
     // The last readiness of a rollout may still come in.
     std::thread::sleep(Duration::from_secs(5));
-    let before = versions(cluster);
-    std::thread::sleep(Duration::from_secs(30));
-    assert_eq!(
-        before,
-        versions(cluster),
-        "something was written in a converged Cluster"
+    let (before, done) = (versions(cluster), actions());
+    assert!(done > 0, "no action was counted");
+    // A converged Cluster is looked at every 60 s.
+    std::thread::sleep(Duration::from_secs(70));
+    let after = versions(cluster);
+    let written: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(
+        written.is_empty(),
+        "something was written in a converged Cluster: {written:?}"
     );
+    assert_eq!(done, actions(), "something was done in a converged Cluster");
 }
 
 fn deleted_objects_return(cluster: &Cluster) {

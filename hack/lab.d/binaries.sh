@@ -64,9 +64,12 @@ take_from_release() { # COMPONENT VERSION NAME DESTINATION
   local component=$1 version=$2 name=$3 destination=$4 path sum
   [[ -n ${KOK_RELEASE_MIRROR:-} && $component == kubernetes ]] || return 1
   path=release/v$version/bin/linux/$(dpkg --print-architecture)/$name
-  sum=$(awk -v path="$path" '$2 == path { print $1 }' "$HACK/release.sha256")
+  sum=$(awk -v path="$path" '$2 == path { print $1 }' "$RELEASE_SUMS")
   [[ -n $sum ]] || return 1
   step "download $name $version" curl -fsSL --retry 3 -o "$destination" "${KOK_RELEASE_MIRROR%/}/$path"
-  echo "$sum  $destination" | sha256sum --check --quiet || die "$path from the mirror has another sha256 than hack/release.sha256 says; nothing was installed"
+  if ! echo "$sum  $destination" | sha256sum --check --status; then
+    rm -f "$destination"
+    die "$path from the mirror has another sha256 than $RELEASE_SUMS says; nothing was installed"
+  fi
   chmod 0755 "$destination"
 }

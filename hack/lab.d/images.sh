@@ -165,7 +165,7 @@ import_into_seed() {
   mkdir -p "$part"
   printf '%s\n' 'version = 3' "root = '$part'" "state = '$state'" 'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri"]' \
     '[grpc]' "address = '$state/sock'" '[ttrpc]' "address = '$state/ttrpc'" >"$state/config.toml"
-  unshare --mount "$(binary containerd "$CONTAINERD" containerd)" --config "$state/config.toml" &
+  unshare --mount "$(binary containerd "$CONTAINERD" containerd)" --config "$state/config.toml" 9>&- &
   pid=$!
   # shellcheck disable=SC2064 # the pid of now is meant
   trap "kill $pid 2>/dev/null || true; wait $pid || true; rm -rf '$state'" EXIT

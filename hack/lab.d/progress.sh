@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# How the lab talks: one line a step with its elapsed time; the output of the step goes to a log.
+# How the scripts talk: one line a step with its elapsed time; the output of the step goes to a log.
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
-  printf 'hack/lab: %s\n' "$*" >&2
+  printf 'hack/%s: %s\n' "$(basename "$0")" "$*" >&2
   exit 1
 }
 

@@ -17,6 +17,10 @@ require_debian() {
   command -v apt-get >/dev/null || die "needs apt-get"
 }
 
+require_rust() {
+  command -v cargo >/dev/null || die "needs Rust: install rustup (https://rustup.rs); the toolchain is pinned in rust-toolchain.toml"
+}
+
 require_kernel() {
   grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null || die "the kernel has no overlayfs (modprobe overlay)"
   [[ -d /sys/fs/cgroup ]] || die "no cgroups at /sys/fs/cgroup; mount them (on Debian: boot systemd, or apt-get install cgroupfs-mount)"

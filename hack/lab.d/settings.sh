@@ -42,5 +42,7 @@ CNI_PLUGINS=$(pinned_version cni-plugins github.com/containernetworking/plugins)
 COREDNS=$(pinned_version coredns github.com/coredns/coredns)
 LOCAL_PATH=$(pinned_version local-path-provisioner github.com/rancher/local-path-provisioner)
 KUBECONFORM=$(pinned_version kubeconform github.com/yannh/kubeconform)
+# Sums of release files that may be taken from a mirror instead of built.
+RELEASE_SUMS=${KOK_RELEASE_SUMS:-$HACK/release.sha256}
 PAUSE=3.10.2
 BUSYBOX=1.36

@@ -27,10 +27,10 @@ pub use crate::cluster_status::*;
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40")
         .message("metadata.name must be a DNS label of at most 40 characters that starts with a letter: it becomes part of names and DNS names"),
     // Against what runs, not against what was declared last: that may have been refused, and must not block the way back.
-    validation = Rule::new("self.spec.version == oldSelf.spec.version || !has(oldSelf.status) || !has(oldSelf.status.version) || !has(oldSelf.status.version.running) || !oldSelf.status.version.running.matches('^1[.][0-9]+[.]') || int(self.spec.version.split('.')[1]) - int(oldSelf.status.version.running.split('.')[1]) in [0, 1]")
+    validation = Rule::new("self.spec.version == oldSelf.spec.version || !has(oldSelf.status) || !has(oldSelf.status.version) || !has(oldSelf.status.version.current) || !oldSelf.status.version.current.matches('^1[.][0-9]+[.]') || int(self.spec.version.split('.')[1]) - int(oldSelf.status.version.current.split('.')[1]) in [0, 1]")
         .message("spec.version must be of the minor that runs or of the next one: go up one minor at a time, never down a minor"),
     printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
-    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version.running"}"#,
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version.current"}"#,
     printcolumn = r#"{"name":"Etcd","type":"string","jsonPath":".status.summary.etcd"}"#,
     printcolumn = r#"{"name":"Api","type":"string","jsonPath":".status.summary.apiserver"}"#,
     printcolumn = r#"{"name":"Ctrl","type":"string","jsonPath":".status.summary.controllers"}"#,

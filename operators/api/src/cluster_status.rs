@@ -20,7 +20,7 @@ pub struct ClusterStatus {
     /// SHA-256 of the cluster CA's public key, as `kubeadm join --discovery-token-ca-cert-hash` wants it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_hash: Option<String>,
-    /// Declared and running Kubernetes version.
+    /// Declared and current Kubernetes version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionStatus>,
     /// The control-plane components.
@@ -41,6 +41,9 @@ pub struct ClusterStatus {
     /// Nodes of the business cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodesStatus>,
+    /// What the business cluster's nodes offer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourcesStatus>,
     /// Short texts for `kubectl get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
@@ -68,15 +71,15 @@ pub enum Phase {
     Deleting,
 }
 
-/// Declared and running Kubernetes version.
+/// Declared and current Kubernetes version.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VersionStatus {
     /// Declared by the spec.
     pub desired: String,
-    /// What every apiserver runs; absent until one does.
+    /// The oldest that an apiserver runs; absent until one answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub running: Option<String>,
+    pub current: Option<String>,
     /// Latest ten versions, newest first.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<VersionHistory>,
@@ -151,6 +154,9 @@ pub struct EtcdMemberStatus {
     pub version: Option<String>,
     /// Whether it answers.
     pub ready: bool,
+    /// Size of its database, rounded up to steps of 16Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub db_size: Option<String>,
     /// Name of its claim or kind of its volume.
     pub volume: String,
 }
@@ -215,6 +221,24 @@ pub struct NodesStatus {
     /// Oldest kubelet version among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_kubelet: Option<String>,
+}
+
+/// What the business cluster's nodes offer.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcesStatus {
+    /// What pods can have of all nodes together.
+    pub allocatable: ResourceTotals,
+}
+
+/// Sums over all nodes, as Kubernetes writes quantities.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceTotals {
+    /// CPU, in cores.
+    pub cpu: String,
+    /// Memory, in whole Mi.
+    pub memory: String,
 }
 
 /// Short texts for `kubectl get`.

@@ -18,14 +18,14 @@ use kok_runtime::error::{ErrorClass, classify};
 use kok_runtime::events::Events;
 use kok_runtime::metrics::Metrics;
 use kok_runtime::retry::RetryBudget;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::execute::{ExecuteError, Executor};
+use crate::execute::{ExecuteError, Executor, Failure};
 use crate::observe::Observer;
 
 /// Name of this controller in metrics.
@@ -35,7 +35,14 @@ const CONCURRENCY: u16 = 16;
 /// Watch events of one Cluster within this time lead to one look.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-type Guarded = DeserializeGuard<Cluster>;
+/// Longest time for one look; what is not done by then is decided anew. A dead connection must not hold a place for ever.
+const LOOK_DEADLINE: Duration = Duration::from_mins(1);
+/// An extension's failure is tried again at least this often: it must not keep the look at the rest waiting.
+const EXTENSION_RETRY: Duration = Duration::from_mins(1);
+/// A write that lost a race this often in a row did not lose it by chance.
+const CONFLICTS_BY_CHANCE: u32 = 2;
+
+type Metadata = PartialObjectMeta<Cluster>;
 
 /// What a reconcile works with.
 pub struct Context {
@@ -65,6 +72,9 @@ pub enum ReconcileError {
     /// The status could not be written.
     #[error("write status: {0}")]
     Status(#[source] Box<kube::Error>),
+    /// It took too long.
+    #[error("not done within {} s", LOOK_DEADLINE.as_secs())]
+    Deadline,
 }
 
 impl ReconcileError {
@@ -72,21 +82,25 @@ impl ReconcileError {
         match self {
             Self::Observe(error) | Self::Status(error) => classify(error),
             Self::Execute(error) => error.class(),
+            Self::Deadline => ErrorClass::Transient,
         }
     }
 }
 
-/// Runs until `stop` resolves. `build` gets the store of all Clusters.
+/// Runs until `stop` resolves.
+///
+/// Only metadata is watched; a reconcile reads what it needs live, so that one Cluster that cannot be decoded does not
+/// blind the operator for the others.
 pub async fn run(
     client: Client,
     operator_namespace: &str,
-    build: impl FnOnce(kube::runtime::reflector::Store<Guarded>) -> Context,
+    context: Context,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let controller = Controller::new(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+    let clusters = Api::<Metadata>::all(client.clone());
+    let controller = Controller::new(clusters, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     let store = controller.store();
-    let context = Arc::new(build(store.clone()));
     let controller = watch_owned::<Namespace>(controller, &client);
     let controller = watch_owned::<Secret>(controller, &client);
     let controller = watch_owned::<ConfigMap>(controller, &client);
@@ -98,33 +112,31 @@ pub async fn run(
     let controller = watch_owned::<StatefulSet>(controller, &client);
     let controller = watch_owned::<PodDisruptionBudget>(controller, &client);
     let controller = watch_owned::<NetworkPolicy>(controller, &client);
-    // Template ConfigMaps are the user's and carry no label of ours.
+    // Template ConfigMaps are the user's and carry no label of ours. They change rarely, so all Clusters are looked at.
     let templates = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, operator_namespace);
     controller
-        .watches(templates, watcher::Config::default(), move |config| {
-            let name = config.name_any();
-            store
-                .state()
+        .watches(templates, watcher::Config::default(), move |_| {
+            let clusters = store.state();
+            let all: Vec<_> = clusters
                 .iter()
-                .filter_map(|guard| guard.0.as_ref().ok())
-                .filter(|cluster| {
-                    cluster
-                        .spec
-                        .extensions
-                        .iter()
-                        .any(|it| it.template.config_map.as_deref() == Some(name.as_str()))
-                })
                 .map(|cluster| ObjectRef::new(&cluster.name_any()))
-                .collect::<Vec<_>>()
+                .collect();
+            all
         })
         .graceful_shutdown_on(stop)
-        .run(reconcile, on_error, context)
-        .for_each(|_| std::future::ready(()))
+        .run(reconcile, on_error, Arc::new(context))
+        .for_each(|result| {
+            // A failed reconcile was told by `on_error`.
+            if let Err(controller::Error::QueueError(error)) = result {
+                warn!(%error, "a watch failed; it is tried again");
+            }
+            std::future::ready(())
+        })
         .await;
 }
 
 /// Watches the metadata of our objects of one kind; their label names the Cluster.
-fn watch_owned<K>(controller: Controller<Guarded>, client: &Client) -> Controller<Guarded>
+fn watch_owned<K>(controller: Controller<Metadata>, client: &Client) -> Controller<Metadata>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
@@ -138,19 +150,19 @@ where
     })
 }
 
-async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let name = guarded.name_any();
-    if let Err(error) = &guarded.0 {
-        warn!(cluster = name, %error, "the Cluster cannot be decoded; it is left alone until it changes");
-        return Ok(Action::await_change());
-    }
+async fn reconcile(cluster: Arc<Metadata>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let name = cluster.name_any();
     let span = info_span!(
         "reconcile",
         cluster = name,
-        generation = guarded.meta().generation
+        generation = cluster.metadata.generation
     );
     let started = Instant::now();
-    let result = Box::pin(look(&name, &context)).instrument(span).await;
+    let look = Box::pin(look(&name, &context)).instrument(span);
+    let result = match tokio::time::timeout(LOOK_DEADLINE, look).await {
+        Ok(result) => result,
+        Err(_) => Err(ReconcileError::Deadline),
+    };
     let outcome = result.as_ref().map_or("failed", |look| look.outcome);
     context.metrics.reconciled(CONTROLLER, outcome, started.elapsed());
     result.map(|look| look.next)
@@ -183,16 +195,19 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
         context.metrics.acted(CONTROLLER, action);
     }
     for failure in &execution.failures {
-        // A conflict is no news: somebody else wrote, and the next look sees what.
-        if failure.error.class() != ErrorClass::Conflict {
+        // One conflict is no news: somebody else wrote, and the next look sees what.
+        let by_chance = failure.error.class() == ErrorClass::Conflict
+            && context.retries.failures(name) < CONFLICTS_BY_CHANCE;
+        if !by_chance {
             status::tell_failure(
                 &mut plan.status,
+                view,
                 failure.extension.as_deref(),
                 &failure.error.to_string(),
             );
         }
     }
-    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason).collect();
+    let gates: Vec<&'static str> = plan.gates.iter().map(|gate| gate.reason.as_str()).collect();
     context.metrics.set_gates(CONTROLLER, name, &gates);
     context.metrics.set_certificates(
         name,
@@ -206,9 +221,12 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
         write_status(&view.cluster, &plan, context).await?;
     }
     if let Some(failure) = execution.failures.into_iter().next() {
-        return Err(failure.error.into());
+        return failed(name, failure, context);
     }
     context.retries.reset(name);
+    if removed {
+        forget(name, context);
+    }
     let next_look = Duration::from_secs(plan.next_look_seconds);
     let (outcome, next) = match (plan.actions.is_empty(), plan.gates.is_empty()) {
         // What was written is observed before anything else is decided.
@@ -219,6 +237,21 @@ async fn look(name: &str, context: &Context) -> Result<Look, ReconcileError> {
     Ok(Look {
         outcome,
         next: Action::requeue(next),
+    })
+}
+
+/// The control plane's own failures hold the Cluster back longer and longer; an extension's must not.
+fn failed(name: &str, failure: Failure, context: &Context) -> Result<Look, ReconcileError> {
+    if failure.extension.is_none() {
+        return Err(failure.error.into());
+    }
+    let class = failure.error.class();
+    context.metrics.failed(CONTROLLER, class);
+    let wait = context.retries.after(name, class).min(EXTENSION_RETRY);
+    warn!(class = class.as_str(), error = %failure.error, retry_in = ?wait, "an extension's object is refused");
+    Ok(Look {
+        outcome: "failed",
+        next: Action::requeue(wait),
     })
 }
 
@@ -244,41 +277,14 @@ async fn write_status(cluster: &Cluster, plan: &Plan, context: &Context) -> Resu
 
 async fn announce(cluster: &Cluster, phase: Option<Phase>, plan: &Plan, context: &Context) {
     let Some(phase) = phase else { return };
-    let message = |type_: &str| {
-        plan.status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == type_)
-            .map(|it| it.message.clone())
-            .unwrap_or_default()
-    };
-    let regarding = cluster.object_ref(&());
+    let (regarding, events) = (cluster.object_ref(&()), &context.events);
+    let (reason, message) = (format!("{phase:?}"), status::headline(&plan.status));
     info!(?phase, "phase changed");
-    let reason = format!("{phase:?}");
     match phase {
-        Phase::Invalid => {
-            context
-                .events
-                .warning(&regarding, &reason, "Validate", &message("Valid"))
-                .await;
-        }
-        Phase::Degraded => {
-            context
-                .events
-                .warning(&regarding, &reason, "Observe", &message("Available"))
-                .await;
-        }
-        Phase::Running => {
-            context
-                .events
-                .normal(&regarding, &reason, "Converge", &message("Available"))
-                .await;
-        }
-        Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
-            context
-                .events
-                .normal(&regarding, &reason, "Converge", &message("Progressing"))
-                .await;
+        Phase::Invalid => events.warning(&regarding, &reason, "Validate", message).await,
+        Phase::Degraded => events.warning(&regarding, &reason, "Observe", message).await,
+        Phase::Running | Phase::Creating | Phase::Updating | Phase::Paused | Phase::Deleting => {
+            events.normal(&regarding, &reason, "Converge", message).await;
         }
     }
 }
@@ -292,8 +298,8 @@ fn forget(name: &str, context: &Context) {
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature is kube's
-fn on_error(guarded: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let name = guarded.name_any();
+fn on_error(cluster: Arc<Metadata>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let name = cluster.name_any();
     let class = error.class();
     context.metrics.failed(CONTROLLER, class);
     let wait = context.retries.after(&name, class);

@@ -33,6 +33,7 @@ struct MemberReport {
     member_id: u64,
     leader: u64,
     version: String,
+    db_size: u64,
     quorum: bool,
     members: Vec<ListedMember>,
 }
@@ -70,6 +71,7 @@ fn facts(hosts: &[(String, String)], answers: Vec<Result<MemberReport, String>>)
             .map(|report| EtcdAnswer {
                 version: report.version.clone(),
                 leader: report.leader == id,
+                db_size: report.db_size,
             });
         members.insert(
             name,
@@ -122,6 +124,7 @@ async fn ask(host: &str, credentials: &EtcdCredentials) -> Result<MemberReport, 
         member_id,
         leader: status.leader(),
         version: status.version().to_owned(),
+        db_size: u64::try_from(status.db_size()).unwrap_or(0),
         quorum,
         members,
     })

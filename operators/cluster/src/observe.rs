@@ -1,28 +1,28 @@
 //! Observe: everything that a plan for one Cluster is made from, by reads alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kok_api::Cluster;
-use kok_api::cluster::{ClusterSpec, EndpointType, NodesStatus};
+use kok_api::cluster::{ClusterSpec, EndpointType};
 use kok_api::names;
 use kok_plan::Observed;
+use kok_plan::cluster::endpoint::EXTERNAL_SERVICE;
 use kok_plan::cluster::endpoint::Endpoints;
 use kok_plan::cluster::view::{
-    ClusterView, EtcdFacts, ExternalAnswer, OperatorFacts, Peer, SecretFacts, StorageClassFacts,
+    ClusterView, EtcdFacts, ExternalAnswer, NodeFacts, OperatorFacts, Refusal, SecretFacts, StorageClassFacts,
 };
-use kok_plan::cluster::{ACCEPTED_SPEC, secrets};
-use kok_plan::kind::{self, Kind, POD};
+use kok_plan::cluster::{ACCEPTED_SPEC, proposal, secrets};
+use kok_plan::kind::{self, Kind, POD, SERVICE};
 use kok_plan::object::{Live, ObjectKey};
+use kok_plan::version::Version;
 use kok_render::sha256_hex;
 use kube::api::{DynamicObject, ListParams};
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
 
 use crate::connect::{Clock, Connect, DEADLINE};
@@ -35,14 +35,15 @@ pub(crate) const DATA_HASH: &str = "kubeonkube.io/data-hash";
 /// Annotation: digest of the recipe that a Secret was made by.
 pub(crate) const RECIPE_HASH: &str = "kubeonkube.io/recipe-hash";
 
+/// Nodes of a business cluster are read in pages of this size.
+const NODES_AT_ONCE: u32 = 250;
+
 /// Reads what a plan needs.
 pub struct Observer {
     /// Client of the meta cluster.
     pub client: Client,
     /// Facts about this operator.
     pub operator: OperatorFacts,
-    /// All Clusters, to find collisions.
-    pub clusters: Store<DeserializeGuard<Cluster>>,
     /// What our own writes left behind.
     pub settled: Arc<Settled>,
     /// The way to business clusters.
@@ -71,20 +72,21 @@ impl Observer {
         let namespace_name = names::cluster_namespace(name);
         let namespace = self.namespace(name, &namespace_name).await?;
         let (objects, raw_secrets) = match namespace {
-            Some(_) => tokio::try_join!(
-                self.objects(name, &namespace_name),
-                self.secrets(name, &namespace_name)
-            )?,
+            Some(_) => tokio::try_join!(self.objects(name, &namespace_name), self.secrets(&namespace_name))?,
             None => (BTreeMap::new(), BTreeMap::new()),
         };
-        let templates = self.templates(&cluster).await?;
-        let storage_classes = self.storage_classes().await?;
         let accepted = accepted_spec(&objects, &namespace_name);
+        let (templates, storage_classes, node_port_holder) = tokio::try_join!(
+            self.templates(&cluster.spec, accepted.as_ref()),
+            self.storage_classes(),
+            self.node_port_holder(&cluster.spec, &objects, &namespace_name),
+        )?;
         let spec = accepted.clone().unwrap_or_else(|| cluster.spec.clone());
         let mut view = ClusterView {
             now: (self.clock)(),
             operator: self.operator.clone(),
-            peers: self.peers(name),
+            node_port_holder,
+            refusals: Vec::new(),
             storage_classes,
             namespace,
             secrets: raw_secrets
@@ -111,13 +113,15 @@ impl Observer {
                 .business(&text(raw_secrets.get(name)?, "kubeconfig")?)
         };
         let (business, admin) = (client_of(secrets::OPERATOR), client_of(secrets::ADMIN));
-        let (etcd, external, objects, nodes) = tokio::join!(
+        let (etcd, external, objects, nodes, refusals) = tokio::join!(
             self.etcd(&spec, &view, &raw_secrets),
             external(admin.as_ref(), &view),
             self.business(name, business.as_ref(), &view),
             nodes(business.as_ref(), &view),
+            self.refusals(&view),
         );
         (view.etcd, view.external, view.business, view.nodes) = (etcd, external, objects, nodes);
+        view.refusals = refusals?;
         Ok(Some(Observation { view, business }))
     }
 
@@ -129,14 +133,16 @@ impl Observer {
         }))
     }
 
+    /// Everything in the Cluster's namespace: an object is found by its name, also when somebody took our label off.
     async fn objects(
         &self,
         cluster: &str,
         namespace: &str,
     ) -> Result<BTreeMap<ObjectKey, Live>, kube::Error> {
+        let all = ListParams::default();
         let lists = kind::META
             .iter()
-            .map(|kind| self.list(&self.client, cluster, kind, Some(namespace)));
+            .map(|kind| self.list(&self.client, cluster, kind, Some(namespace), &all));
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }
 
@@ -146,15 +152,10 @@ impl Observer {
         cluster: &str,
         kind: &Kind,
         namespace: Option<&str>,
+        params: &ListParams,
     ) -> Result<Vec<(ObjectKey, Live)>, kube::Error> {
-        let params = ListParams::default().labels(&format!(
-            "{}={},{}={cluster}",
-            names::MANAGED_BY_LABEL,
-            names::MANAGED_BY,
-            names::CLUSTER_LABEL
-        ));
         let list = kok_runtime::apply::api(client, &resource(kind), namespace)
-            .list(&params)
+            .list(params)
             .await?;
         Ok(list
             .items
@@ -189,15 +190,9 @@ impl Observer {
         }
     }
 
-    async fn secrets(&self, cluster: &str, namespace: &str) -> Result<BTreeMap<String, Secret>, kube::Error> {
-        let params = ListParams::default().labels(&format!(
-            "{}={},{}={cluster}",
-            names::MANAGED_BY_LABEL,
-            names::MANAGED_BY,
-            names::CLUSTER_LABEL
-        ));
+    async fn secrets(&self, namespace: &str) -> Result<BTreeMap<String, Secret>, kube::Error> {
         let list = Api::<Secret>::namespaced(self.client.clone(), namespace)
-            .list(&params)
+            .list(&ListParams::default())
             .await?;
         Ok(list
             .items
@@ -206,17 +201,21 @@ impl Observer {
             .collect())
     }
 
+    /// Template ConfigMaps of both specs: the accepted one is kept running while the submitted one is refused.
     async fn templates(
         &self,
-        cluster: &Cluster,
+        submitted: &ClusterSpec,
+        accepted: Option<&ClusterSpec>,
     ) -> Result<BTreeMap<String, Option<BTreeMap<String, String>>>, kube::Error> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.operator.namespace);
-        let wanted = cluster
-            .spec
-            .extensions
-            .iter()
-            .filter_map(|extension| extension.template.config_map.clone());
-        try_join_all(wanted.map(|name| {
+        let extensions = [Some(submitted), accepted]
+            .into_iter()
+            .flatten()
+            .flat_map(|spec| &spec.extensions);
+        let wanted: BTreeSet<String> = extensions
+            .filter_map(|extension| extension.template.config_map.clone())
+            .collect();
+        try_join_all(wanted.into_iter().map(|name| {
             let api = api.clone();
             async move {
                 let found = api.get_opt(&name).await?;
@@ -225,6 +224,60 @@ impl Observer {
         }))
         .await
         .map(|found| found.into_iter().collect())
+    }
+
+    /// The Service of somebody else that has the node port which `spec` names. Not looked for while our own has it.
+    async fn node_port_holder(
+        &self,
+        spec: &ClusterSpec,
+        objects: &BTreeMap<ObjectKey, Live>,
+        namespace: &str,
+    ) -> Result<Option<String>, kube::Error> {
+        let port = spec
+            .endpoint
+            .port
+            .filter(|_| spec.endpoint.type_ == EndpointType::NodePort);
+        let Some(port) = port else { return Ok(None) };
+        let ours = ObjectKey {
+            kind: SERVICE,
+            namespace: Some(namespace.into()),
+            name: EXTERNAL_SERVICE.into(),
+        };
+        let held = |live: &Live| live.number("/spec/ports/0/nodePort") == i64::from(port);
+        if objects.get(&ours).is_some_and(held) {
+            return Ok(None);
+        }
+        let services = Api::<Service>::all(self.client.clone())
+            .list(&ListParams::default())
+            .await?;
+        let has_port = |service: &&Service| {
+            let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+            ports.into_iter().any(|one| one.node_port == Some(port))
+        };
+        Ok(services.items.iter().find(has_port).map(|service| {
+            format!(
+                "Service {}/{}",
+                service.namespace().unwrap_or_default(),
+                service.name_any()
+            )
+        }))
+    }
+
+    /// What the API server would refuse of a spec that is not accepted yet.
+    async fn refusals(&self, view: &ClusterView) -> Result<Vec<Refusal>, kube::Error> {
+        let trials = proposal(view).into_iter().map(|manifest| async move {
+            let object: DynamicObject =
+                serde_json::from_value(manifest.body).map_err(kube::Error::SerdeError)?;
+            let (kind, namespace) = (resource(&manifest.key.kind), manifest.key.namespace.as_deref());
+            let refusal =
+                kok_runtime::apply::refusal(&self.client, names::FIELD_MANAGER, &kind, namespace, &object)
+                    .await?;
+            Ok::<_, kube::Error>(refusal.map(|message| Refusal {
+                key: manifest.key,
+                message,
+            }))
+        });
+        Ok(try_join_all(trials).await?.into_iter().flatten().collect())
     }
 
     async fn storage_classes(&self) -> Result<Vec<StorageClassFacts>, kube::Error> {
@@ -244,27 +297,6 @@ impl Observer {
             .collect();
         classes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(classes)
-    }
-
-    fn peers(&self, name: &str) -> Vec<Peer> {
-        let mut peers: Vec<Peer> = self
-            .clusters
-            .state()
-            .iter()
-            .filter_map(|guard| guard.0.as_ref().ok())
-            .filter(|peer| peer.name_any() != name)
-            .map(|peer| Peer {
-                name: peer.name_any(),
-                node_port: peer
-                    .spec
-                    .endpoint
-                    .port
-                    .filter(|_| peer.spec.endpoint.type_ == EndpointType::NodePort),
-                created: peer.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            })
-            .collect();
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
-        peers
     }
 
     async fn etcd(
@@ -307,9 +339,15 @@ impl Observer {
         let Some(client) = client.filter(|_| apiserver_started(view)) else {
             return Observed::Absent;
         };
+        let ours = ListParams::default().labels(&format!(
+            "{}={},{}={cluster}",
+            names::MANAGED_BY_LABEL,
+            names::MANAGED_BY,
+            names::CLUSTER_LABEL
+        ));
         let lists = kind::BUSINESS
             .iter()
-            .map(|kind| self.list(client, cluster, kind, None));
+            .map(|kind| self.list(client, cluster, kind, None, &ours));
         match tokio::time::timeout(DEADLINE, try_join_all(lists)).await {
             Ok(Ok(lists)) => Observed::Known(lists.into_iter().flatten().collect()),
             Ok(Err(error)) => Observed::Unknown(error.to_string()),
@@ -342,39 +380,60 @@ async fn external(admin: Option<&Client>, view: &ClusterView) -> Observed<Extern
     }
 }
 
-async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodesStatus> {
+async fn nodes(client: Option<&Client>, view: &ClusterView) -> Observed<NodeFacts> {
     let Some(client) = client.filter(|_| apiserver_started(view)) else {
         return Observed::Absent;
     };
-    let api = Api::<Node>::all(client.clone());
-    let params = ListParams::default();
-    match tokio::time::timeout(DEADLINE, api.list(&params)).await {
-        Ok(Ok(list)) => Observed::Known(node_summary(&list.items)),
+    match tokio::time::timeout(DEADLINE, count_nodes(client)).await {
+        Ok(Ok(facts)) => Observed::Known(facts),
         Ok(Err(error)) => Observed::Unknown(error.to_string()),
         Err(_) => Observed::Unknown(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
-fn node_summary(nodes: &[Node]) -> NodesStatus {
-    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-    let ready = |node: &&Node| {
-        let conditions = node
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        conditions
-            .into_iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    };
-    let kubelets = nodes.iter().filter_map(|node| {
-        let version = &node.status.as_ref()?.node_info.as_ref()?.kubelet_version;
-        version.parse::<kok_plan::version::Version>().ok()
-    });
-    NodesStatus {
-        total: count(nodes.len()),
-        ready: count(nodes.iter().filter(ready).count()),
-        oldest_kubelet: kubelets.min().map(|version| version.to_string()),
+/// Page by page: the Node objects of a large cluster are many megabytes.
+async fn count_nodes(client: &Client) -> Result<NodeFacts, kube::Error> {
+    let api = Api::<Node>::all(client.clone());
+    let mut params = ListParams::default().limit(NODES_AT_ONCE);
+    let mut facts = NodeFacts::default();
+    let mut oldest: Option<Version> = None;
+    loop {
+        let page = api.list(&params).await?;
+        for node in &page.items {
+            facts.counts.total += 1;
+            facts.counts.ready += i32::from(is_ready(node));
+            facts.allocatable.cpu_millis += allocatable(node, "cpu");
+            facts.allocatable.memory_bytes += allocatable(node, "memory") / 1000;
+            let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+            let kubelet = info.and_then(|info| info.kubelet_version.parse::<Version>().ok());
+            oldest = [oldest, kubelet].into_iter().flatten().min();
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
     }
+    facts.counts.oldest_kubelet = oldest.map(|version| version.to_string());
+    Ok(facts)
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What pods can have of a node's resource, in thousandths.
+fn allocatable(node: &Node, resource: &str) -> u64 {
+    let status = node.status.as_ref();
+    let amount = status.and_then(|status| status.allocatable.as_ref()?.get(resource));
+    amount
+        .and_then(|amount| u64::try_from(kok_plan::object::quantity(&amount.0)?).ok())
+        .unwrap_or(0)
 }
 
 fn accepted_spec(objects: &BTreeMap<ObjectKey, Live>, namespace: &str) -> Option<ClusterSpec> {
@@ -418,6 +477,7 @@ fn secret_facts(secret: &Secret) -> SecretFacts {
         intact: annotation(DATA_HASH).as_deref() == Some(digest.as_str()),
         digest,
         recipe: annotation(RECIPE_HASH),
+        ours: secret.labels().get(names::MANAGED_BY_LABEL).map(String::as_str) == Some(names::MANAGED_BY),
         public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
         certificate,
     }

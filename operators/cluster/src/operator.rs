@@ -81,31 +81,23 @@ impl Operator {
 
     async fn control(self, stop: impl Future<Output = ()> + Send + Sync + 'static) {
         let settled = Arc::new(Settled::default());
-        let namespace = self.facts.namespace.clone();
-        let client = self.client.clone();
-        controller::run(
-            self.client,
-            &namespace,
-            move |clusters| Context {
-                observer: Observer {
-                    client: client.clone(),
-                    operator: self.facts,
-                    clusters,
-                    settled: settled.clone(),
-                    connect: self.connect,
-                    clock: self.clock,
-                },
-                executor: Executor {
-                    client: client.clone(),
-                    settled,
-                },
-                events: Events::new(client, NAME, &self.identity),
-                metrics: self.metrics,
-                plans: self.plans,
-                retries: RetryBudget::new(),
+        let context = Context {
+            observer: Observer {
+                client: self.client.clone(),
+                operator: self.facts.clone(),
+                settled: settled.clone(),
+                connect: self.connect,
+                clock: self.clock,
             },
-            stop,
-        )
-        .await;
+            executor: Executor {
+                client: self.client.clone(),
+                settled,
+            },
+            events: Events::new(self.client.clone(), NAME, &self.identity),
+            metrics: self.metrics,
+            plans: self.plans,
+            retries: RetryBudget::new(),
+        };
+        controller::run(self.client, &self.facts.namespace, context, stop).await;
     }
 }

@@ -32,11 +32,11 @@ impl<T> Observed<T> {
     }
 }
 
-/// Something that must wait, and for what. Not an error.
+/// Something that must wait, and for what. Not an error. `R` is the closed set of reasons of one kind of object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gate {
-    /// Reason in UpperCamelCase, as in a condition.
-    pub reason: &'static str,
+pub struct Gate<R> {
+    /// Why.
+    pub reason: R,
     /// What is waited for, and what to do when it does not come.
     pub message: String,
 }

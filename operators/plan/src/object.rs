@@ -137,6 +137,18 @@ pub enum Refused {
         /// The one that is allowed.
         allowed: String,
     },
+    /// Its metadata is not of the form that every object has.
+    #[error("{kind} {name:?}: {field} must be {wanted}")]
+    Metadata {
+        /// Kind of the document.
+        kind: String,
+        /// Name of the document.
+        name: String,
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
 }
 
 impl Manifest {
@@ -164,6 +176,14 @@ impl Manifest {
                 allowed: allowed.join(", "),
             });
         };
+        if let Some((field, wanted)) = malformed_metadata(&body) {
+            return Err(Refused::Metadata {
+                kind: kind_name,
+                name,
+                field,
+                wanted,
+            });
+        }
         let named = text("/metadata/namespace");
         let namespace = kind.namespaced.then(|| {
             if named.is_empty() {
@@ -181,7 +201,7 @@ impl Manifest {
                 namespace,
                 name,
             },
-            body: pruned(body),
+            body: without_nulls(body),
         })
     }
 
@@ -199,6 +219,29 @@ impl Manifest {
             .get("labels")?
             .get(names::EXTENSION_LABEL)?
             .as_str()
+    }
+
+    /// A manifest of the same object that says nothing but its labels.
+    #[must_use]
+    pub fn labels_alone(&self) -> Self {
+        let metadata = &self.body["metadata"];
+        Self {
+            key: self.key.clone(),
+            body: json!({
+                "apiVersion": self.body["apiVersion"],
+                "kind": self.body["kind"],
+                "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"]},
+            }),
+        }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Self {
+        let mut manifest = self.clone();
+        name.clone_into(&mut manifest.key.name);
+        manifest.body["metadata"]["name"] = json!(name);
+        manifest
     }
 
     /// Makes `owner`, an owner reference, the object's owner.
@@ -254,36 +297,56 @@ impl Manifest {
     }
 }
 
-/// The document without empty maps, empty lists and nulls below `spec` and the like: the API server drops them, and a
-/// field that is not sent is a field that is not owned. `emptyDir: {}` and selectors keep their meaning, so maps
-/// that are empty by intent stay when Kubernetes gives an empty map a meaning.
-fn pruned(value: Value) -> Value {
-    const MEANINGFUL_WHEN_EMPTY: &[&str] = &["emptyDir", "podSelector", "namespaceSelector", "selector"];
+/// The first field of `metadata` that is not as every object has it, and what it must be. Labels and annotations are
+/// written to later, so they must be maps.
+fn malformed_metadata(body: &Value) -> Option<(&'static str, &'static str)> {
+    let is_map_of_texts = |value: &Value| {
+        value
+            .as_object()
+            .is_some_and(|map| map.values().all(Value::is_string))
+    };
+    let text = |pointer: &str| body.pointer(pointer).is_none_or(Value::is_string);
+    let map = |pointer: &str| {
+        body.pointer(pointer)
+            .is_none_or(|value| value.is_null() || is_map_of_texts(value))
+    };
+    let name = body.pointer("/metadata/name").and_then(Value::as_str);
+    if name.is_none_or(str::is_empty) {
+        Some(("metadata.name", "a name"))
+    } else if !text("/metadata/namespace") {
+        Some(("metadata.namespace", "a name"))
+    } else if !map("/metadata/labels") {
+        Some(("metadata.labels", "a map of texts"))
+    } else if !map("/metadata/annotations") {
+        Some(("metadata.annotations", "a map of texts"))
+    } else {
+        None
+    }
+}
+
+/// The document without nulls, which templates give for what is not set: a field that is not sent is not owned. Empty
+/// maps and lists stay, since they have a meaning (`emptyDir: {}`, `ingress: []`).
+fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
             map.into_iter()
-                .map(|(key, value)| (key, pruned(value)))
-                .filter(|(key, value)| {
-                    MEANINGFUL_WHEN_EMPTY.contains(&key.as_str())
-                        || !(value.is_null()
-                            || value.as_object().is_some_and(serde_json::Map::is_empty)
-                            || value.as_array().is_some_and(Vec::is_empty))
-                })
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key, without_nulls(value)))
                 .collect(),
         ),
-        Value::Array(items) => Value::Array(items.into_iter().map(pruned).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
         other => other,
     }
 }
 
 /// Path of the first thing in `wanted` that is not in `live`. Lists must have the same length; quantities are compared
-/// by value.
+/// by value; what is empty may be absent, as the API server leaves it out.
 pub fn difference(live: &Value, wanted: &Value) -> Option<String> {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().find_map(|(key, wanted)| {
             let below = match live.get(key) {
                 Some(live) => difference(live, wanted)?,
-                None if wanted.as_object().is_some_and(serde_json::Map::is_empty) => return None,
+                None if is_empty(wanted) => return None,
                 None => String::new(),
             };
             Some(joined(key, &below))
@@ -304,6 +367,10 @@ pub fn difference(live: &Value, wanted: &Value) -> Option<String> {
     }
 }
 
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+}
+
 fn joined(key: &str, below: &str) -> String {
     if below.is_empty() {
         key.into()
@@ -313,7 +380,7 @@ fn joined(key: &str, below: &str) -> String {
 }
 
 /// A Kubernetes quantity in thousandths: `100m`, `1`, `1.5Gi`. None when the text is none.
-fn quantity(text: &str) -> Option<i128> {
+pub fn quantity(text: &str) -> Option<i128> {
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
@@ -385,9 +452,34 @@ mod tests {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
         let refused = Manifest::of(node, crate::kind::BUSINESS, "kube-system").unwrap_err();
         assert!(refused.to_string().contains("Node"));
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": {}});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": null});
         let manifest = Manifest::of(map, crate::kind::BUSINESS, "kube-system").unwrap();
         assert_eq!(manifest.key.namespace.as_deref(), Some("kube-system"));
         assert_eq!(manifest.body.get("data"), None);
+    }
+
+    #[rstest]
+    #[case(json!({"name": "n", "labels": "oops"}), "metadata.labels")]
+    #[case(json!({"name": "n", "labels": {"a": 1}}), "metadata.labels")]
+    #[case(json!({"name": "n", "annotations": [1]}), "metadata.annotations")]
+    #[case(json!({"name": "n", "namespace": 7}), "metadata.namespace")]
+    #[case(json!({"name": ["n"]}), "metadata.name")]
+    #[case(json!({}), "metadata.name")]
+    #[case(json!("oops"), "metadata.name")]
+    fn metadata_that_no_object_has_is_refused(#[case] metadata: Value, #[case] field: &str) {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+        let refused = Manifest::of(map, crate::kind::BUSINESS, "kube-system").unwrap_err();
+        assert!(refused.to_string().contains(field), "{refused}");
+    }
+
+    /// A CustomResourceDefinition means something by an empty map: `subresources: {status: {}}`.
+    #[test]
+    fn what_is_empty_is_sent_and_need_not_come_back() {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": {"a": {}, "b": []}});
+        let manifest = Manifest::of(body, crate::kind::BUSINESS, "kube-system").unwrap();
+        assert_eq!(manifest.body["data"], json!({"a": {}, "b": []}));
+        assert_eq!(difference(&json!({}), &json!({"a": {}, "b": []})), None);
+        let added = difference(&json!({"b": [1]}), &json!({"b": []}));
+        assert_eq!(added.as_deref(), Some("b"));
     }
 }

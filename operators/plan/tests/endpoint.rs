@@ -5,6 +5,7 @@
 mod world;
 
 use kok_api::cluster::{EndpointType, EndpointType::LoadBalancer};
+use kok_plan::cluster::gate::GateReason;
 use kok_plan::cluster::secrets::{Kubeconfig, Material};
 use kok_plan::cluster::{Action, plan};
 use kok_plan::kind::{DEPLOYMENT, SERVICE};
@@ -80,7 +81,7 @@ fn nothing_is_made_with_an_address_that_is_not_known_yet() {
         plan(&world.view)
             .gates
             .iter()
-            .any(|gate| gate.reason == "WaitingForLoadBalancer")
+            .any(|gate| gate.reason == GateReason::WaitingForLoadBalancer)
     );
     give(
         &mut world,

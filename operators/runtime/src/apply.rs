@@ -1,4 +1,5 @@
-//! Writes to an API server: server-side apply, and deletes that name exactly which object they mean.
+//! Writes to an API server: server-side apply, and deletes that name exactly which object they mean. Each ends within
+//! [`deadline::REQUEST`].
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -6,6 +7,8 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+
+use crate::deadline::{self, within};
 
 /// Access to objects of a kind that is only known at run time; `namespace` is `None` for cluster-scoped kinds.
 pub fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
@@ -30,9 +33,49 @@ pub async fn apply(
     object: &DynamicObject,
 ) -> Result<DynamicObject, kube::Error> {
     let params = PatchParams::apply(manager).force().validation_strict();
-    api(client, resource, namespace)
-        .patch(&object.name_any(), &params, &Patch::Apply(object))
-        .await
+    let (api, name) = (api(client, resource, namespace), object.name_any());
+    within(
+        deadline::REQUEST,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
+}
+
+/// Tries [`apply`] without changing anything, and gives what the server would say against it.
+///
+/// # Errors
+/// When the server could not be asked, or has no opinion (overload, for example).
+pub async fn refusal(
+    client: &Client,
+    manager: &str,
+    resource: &ApiResource,
+    namespace: Option<&str>,
+    object: &DynamicObject,
+) -> Result<Option<String>, kube::Error> {
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply(manager).force().validation_strict()
+    };
+    let (api, name) = (api(client, resource, namespace), object.name_any());
+    match within(
+        deadline::REQUEST,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
+    {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => {
+            Ok(Some(status.message.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Malformed, forbidden by an admission rule or a quota, invalid. A value that has no place in the type of its field, such
+/// as `cpu: abc`, is told as an internal error.
+fn is_refusal(code: u16, message: &str) -> bool {
+    [400, 403, 422].contains(&code)
+        || code == 500 && message.contains("unable to convert unstructured object")
 }
 
 /// Makes `status` the status of `object` and returns the object as the server then has it.
@@ -51,8 +94,12 @@ where
         "status": status,
     });
     let params = PatchParams::apply(manager).force().validation_strict();
-    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch))
-        .await
+    let name = object.name_any();
+    within(
+        deadline::REQUEST,
+        api.patch_status(&name, &params, &Patch::Apply(patch)),
+    )
+    .await
 }
 
 /// How a delete ended.
@@ -85,7 +132,8 @@ pub async fn delete(
         propagation_policy: Some(PropagationPolicy::Background),
         ..DeleteParams::default()
     };
-    match api(client, resource, namespace).delete(name, &params).await {
+    let api = api(client, resource, namespace);
+    match within(deadline::REQUEST, api.delete(name, &params)).await {
         Ok(_) => Ok(Deleted::Accepted),
         // By code: the answer for a kind that is not served has no reason, and kube 5.0.0's `is_not_found`
         // then says no (its `reason_or_code` asks whether the wanted reason is known, not the received one).
@@ -122,6 +170,30 @@ mod tests {
     #[tokio::test]
     async fn what_is_gone_counts_as_deleted(#[case] body: &'static str) {
         assert_eq!(delete_answered(404, body).await.unwrap(), Deleted::AlreadyGone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_holds_nobody_up() {
+        let router = Router::new().fallback(async || std::future::pending::<()>().await);
+        let client = Client::new(router, "ns");
+        let error = delete(&client, &thing(), Some("ns"), "a", "uid-1", None)
+            .await
+            .unwrap_err();
+        assert_eq!(classify(&error), ErrorClass::Transient);
+    }
+
+    #[rstest]
+    #[case(422, "Invalid value", true)]
+    #[case(403, "violates PodSecurity", true)]
+    #[case(
+        500,
+        "failed to convert new object (a/b; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match",
+        true
+    )]
+    #[case(500, "etcdserver: request timed out", false)]
+    #[case(429, "too many requests", false)]
+    fn what_a_server_says_against_an_object(#[case] code: u16, #[case] message: &str, #[case] refused: bool) {
+        assert_eq!(is_refusal(code, message), refused);
     }
 
     #[tokio::test]

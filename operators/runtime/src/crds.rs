@@ -11,6 +11,7 @@ use kube::{
 use tracing::{info, warn};
 
 use crate::admin::Readiness;
+use crate::deadline::{self, within};
 
 /// The readiness check that [`wait_for_crds`] sets.
 pub const READINESS_CHECK: &str = "crds";
@@ -28,7 +29,7 @@ pub async fn wait_for_crds(client: &Client, names: &[&str], readiness: &Readines
     loop {
         let mut trouble = String::new();
         for name in missing.clone() {
-            match crds.get_opt(name).await {
+            match within(deadline::REQUEST, crds.get_opt(name)).await {
                 Ok(crd) if is_crd_established().matches_object(crd.as_ref()) => {
                     missing.remove(name);
                 }

@@ -1,24 +1,8 @@
 //! What an error means for the next try. The class, not the message, decides when an object is looked at
 //! again and is the only thing that reaches a metric label.
 
-use serde::{Deserialize, Serialize};
-
 /// The kinds of failure that are handled differently.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::IntoStaticStr,
-    strum::EnumIter,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum ErrorClass {
     /// Likely gone by itself: network, overload, quota, missing permission. Back off and retry.
     Transient,

@@ -7,6 +7,8 @@ use kube::{
 };
 use tracing::warn;
 
+use crate::deadline::{self, within};
+
 /// The API server refuses longer notes (`NoteLengthLimit` in its event validation), in bytes.
 const MAX_NOTE: usize = 1024;
 
@@ -59,7 +61,8 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, regarding).await {
+        let written = within(deadline::REQUEST, self.recorder.publish(&event, regarding)).await;
+        if let Err(error) = written {
             warn!(reason, object = regarding.name, error = %error, "event not written");
         }
     }

@@ -118,11 +118,6 @@ enum State {
 }
 
 impl Leadership {
-    /// Whether we lead now, as far as we know (see the module about what that is worth).
-    pub fn is_leader(&self) -> bool {
-        *self.state.borrow() == State::Leading
-    }
-
     /// Waits until we lead. The future is `'static` and does not borrow the candidacy.
     pub fn gained(&self) -> impl Future<Output = ()> + Send + use<> {
         wait_for(self.state.clone(), State::Leading)

@@ -4,6 +4,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`apply`] | server-side apply, deletes with preconditions |
+//! | [`deadline`] | requests that end |
 //! | [`lease`] | leader election |
 //! | [`retry`] | per-object exponential back-off |
 //! | [`error`] | what an error means for the next try |
@@ -17,6 +18,7 @@
 pub mod admin;
 pub mod apply;
 pub mod crds;
+pub mod deadline;
 pub mod error;
 pub mod events;
 pub mod lease;

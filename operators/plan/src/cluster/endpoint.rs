@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use kok_api::cluster::{ClusterSpec, EndpointType};
 
+use super::gate::{Gate, GateReason};
 use super::view::ClusterView;
-use crate::Gate;
 use crate::kind::SERVICE;
 use crate::object::Live;
 
-/// Service by which clients outside reach the apiserver.
-const EXTERNAL: &str = "apiserver-external";
+/// Name of the Service by which clients outside reach the apiserver.
+pub const EXTERNAL_SERVICE: &str = "apiserver-external";
 
 /// Names, addresses and ports of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +66,9 @@ impl Endpoints {
 /// Why certificates, flags and kubeconfigs cannot be made yet: they name the load balancer's address.
 pub fn pending(spec: &ClusterSpec, view: &ClusterView) -> Option<Gate> {
     external_host(spec, view).is_none().then(|| Gate {
-        reason: "WaitingForLoadBalancer",
+        reason: GateReason::WaitingForLoadBalancer,
         message: format!(
-            "Service {EXTERNAL} has no address yet: the meta cluster's load balancer gives it one; if it has none, use another spec.endpoint.type"
+            "Service {EXTERNAL_SERVICE} has no address yet: the meta cluster's load balancer gives it one; if it has none, use another spec.endpoint.type"
         ),
     })
 }
@@ -87,12 +87,12 @@ fn external_host(spec: &ClusterSpec, view: &ClusterView) -> Option<String> {
 
 /// Name of the external Service inside the meta cluster.
 fn external_name(view: &ClusterView) -> String {
-    format!("{EXTERNAL}.{}.svc", view.namespace_name())
+    format!("{EXTERNAL_SERVICE}.{}.svc", view.namespace_name())
 }
 
 /// What the meta cluster gave the external Service.
 fn assigned<'a>(spec: &ClusterSpec, view: &'a ClusterView) -> Option<&'a str> {
-    let service = view.object(SERVICE, EXTERNAL)?;
+    let service = view.object(SERVICE, EXTERNAL_SERVICE)?;
     match spec.endpoint.type_ {
         EndpointType::ClusterIP => service
             .text("/spec/clusterIP")

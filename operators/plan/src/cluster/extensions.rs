@@ -299,7 +299,6 @@ pub fn converge_business(
                 uid: object.uid.clone(),
                 resource_version: object.resource_version.clone(),
                 extension: extension.to_owned(),
-                reason: "no template gives it any more".into(),
             });
         }
     }

@@ -46,6 +46,8 @@ pub struct ComponentPlan {
     pub version: String,
     /// Replicas.
     pub replicas: i32,
+    /// Arguments that it keeps; None for those that the spec declares.
+    pub running_args: Option<Value>,
 }
 
 /// Renders the control plane of one Cluster.
@@ -153,7 +155,8 @@ impl<'a> Renderer<'a> {
             ),
             _ => (&self.spec.scheduler.args, &self.spec.scheduler.resources),
         };
-        let flags = self.flags(component.name, &self.component_flags_context(), args)?;
+        let declared = self.flags(component.name, &self.component_flags_context(), args)?;
+        let flags = component.running_args.clone().unwrap_or_else(|| json!(declared));
         let selector = selector(self.view.name(), component.name);
         let defaults = match component.name {
             APISERVER => json!({"requests": {"cpu": "100m", "memory": "256Mi"}}),
@@ -368,11 +371,11 @@ fn authentication(oidc: &Oidc) -> Value {
 }
 
 /// Digest over the named Secrets and ConfigMaps: a pod template that carries it rolls when any of them changes. None
-/// while one of the Secrets is not there yet.
+/// while one of the Secrets is not there, or is not as the operator wrote it: pods must not roll onto a wrong key.
 pub fn inputs_hash(view: &ClusterView, secrets: &[&str], configs: &[Manifest]) -> Option<String> {
     let mut text = String::new();
     for name in secrets {
-        let facts = view.secrets.get(*name)?;
+        let facts = view.secrets.get(*name).filter(|facts| facts.intact)?;
         text.push_str(name);
         text.push_str(&facts.digest);
     }

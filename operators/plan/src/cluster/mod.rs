@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod etcd;
 pub mod extensions;
 pub mod flags;
+pub mod gate;
 pub mod lint;
 pub mod manifests;
 pub mod secrets;
@@ -16,12 +17,13 @@ use kok_api::names;
 use serde::Serialize;
 use serde_json::json;
 
+use self::gate::{Gate, GateReason};
 use self::manifests::{APISERVER, CONTROLLER_MANAGER, ComponentPlan, ManifestError, Renderer, SCHEDULER};
 use self::secrets::{Mint, SecretsPlan};
 use self::view::ClusterView;
+use crate::Observed;
 use crate::kind::{CLAIM, CONFIG_MAP, DEPLOYMENT, POD, SECRET};
 use crate::object::{Live, Manifest, ObjectKey};
-use crate::{Gate, Observed};
 
 /// Name of the ConfigMap that keeps the last valid spec.
 pub const ACCEPTED_SPEC: &str = "accepted-spec";
@@ -53,7 +55,7 @@ pub enum Action {
         /// Precondition: it was not changed since it was seen.
         resource_version: String,
         /// Why.
-        reason: String,
+        reason: DeleteReason,
     },
     /// Server-side apply in the business cluster.
     ApplyBusiness {
@@ -72,18 +74,29 @@ pub enum Action {
         resource_version: String,
         /// The extension that it was an object of.
         extension: String,
-        /// Why.
-        reason: String,
     },
 }
 
+/// Why an object of the meta cluster is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::Display)]
+pub enum DeleteReason {
+    /// A bare pod that succeeded or failed: nothing else starts it again.
+    PodEnded,
+    /// A pod that is not as declared: it is made again.
+    PodOutdated,
+    /// No spec asks for it any more.
+    NotWanted,
+    /// The Cluster is deleted.
+    ClusterDeleted,
+}
+
 impl Action {
-    fn delete(manifest: &Manifest, live: &Live, reason: &str) -> Self {
+    fn delete(manifest: &Manifest, live: &Live, reason: DeleteReason) -> Self {
         Self::Delete {
             key: manifest.key.clone(),
             uid: live.uid.clone(),
             resource_version: live.resource_version.clone(),
-            reason: reason.into(),
+            reason,
         }
     }
 
@@ -120,8 +133,12 @@ impl std::fmt::Display for Action {
                 write!(formatter, "{} {} ({reason})", self.name(), manifest.key)
             }
             Self::Mint(mint) => write!(formatter, "Mint Secret {} ({})", mint.recipe.name, mint.reason),
-            Self::Delete { key, reason, .. } | Self::DeleteBusiness { key, reason, .. } => {
-                write!(formatter, "{} {key} ({reason})", self.name())
+            Self::Delete { key, reason, .. } => write!(formatter, "Delete {key} ({reason})"),
+            Self::DeleteBusiness { key, extension, .. } => {
+                write!(
+                    formatter,
+                    "DeleteBusiness {key} (extension {extension} does not give it any more)"
+                )
             }
         }
     }
@@ -154,7 +171,7 @@ pub fn plan(view: &ClusterView) -> Plan {
             return deletion(view);
         }
         draft.gates.push(Gate {
-            reason: "DeletionProtected",
+            reason: GateReason::DeletionProtected,
             message: "the Cluster is to be deleted but spec.deletionProtection is true; it is kept running: set it to false to go on".into(),
         });
     } else if !view.has_finalizer() {
@@ -180,7 +197,7 @@ pub fn plan(view: &ClusterView) -> Plan {
     }
     if let Err(error) = draft.control_plane(&spec, view) {
         draft.gates.push(Gate {
-            reason: "TemplateDefect",
+            reason: GateReason::TemplateDefect,
             message: error.to_string(),
         });
     }
@@ -206,7 +223,7 @@ fn deletion(view: &ClusterView) -> Plan {
     match view.own_namespace() {
         _ if !view.has_finalizer() => {}
         Some(namespace) if namespace.deleting => draft.gates.push(Gate {
-            reason: "NamespaceTerminating",
+            reason: GateReason::NamespaceTerminating,
             message: namespace_terminating(view, namespace),
         }),
         Some(namespace) => draft.actions.push(Action::Delete {
@@ -217,7 +234,7 @@ fn deletion(view: &ClusterView) -> Plan {
             },
             uid: namespace.uid.clone(),
             resource_version: namespace.resource_version.clone(),
-            reason: "the Cluster is deleted".into(),
+            reason: DeleteReason::ClusterDeleted,
         }),
         None => draft.actions.push(Action::RemoveFinalizer),
     }
@@ -243,13 +260,104 @@ fn namespace_terminating(view: &ClusterView, namespace: &Live) -> String {
     )
 }
 
-/// A Deployment of the control plane: what it runs, and the Secrets and ConfigMaps whose change rolls it.
-struct Part<'a> {
-    name: &'static str,
-    version: String,
-    replicas: i32,
-    secrets: &'a [&'a str],
-    configs: &'a [Manifest],
+/// What the spec declares for the Deployments of the control plane, in the order in which an upgrade reaches them.
+fn declared_components(spec: &ClusterSpec) -> [ComponentPlan; 3] {
+    let replicas = i32::from(spec.mode.replicas());
+    let component = |name, own: &Option<String>, replicas| ComponentPlan {
+        name,
+        version: own.clone().unwrap_or_else(|| spec.version.clone()),
+        replicas,
+        running_args: None,
+    };
+    [
+        component(
+            APISERVER,
+            &spec.apiserver.version,
+            spec.apiserver.replicas.unwrap_or(replicas),
+        ),
+        component(CONTROLLER_MANAGER, &spec.controller_manager.version, replicas),
+        component(SCHEDULER, &spec.scheduler.version, replicas),
+    ]
+}
+
+/// The Secrets that a component reads: its pods roll when one of them changes.
+fn secrets_of(component: &str) -> &'static [&'static str] {
+    match component {
+        APISERVER => &[
+            secrets::CA,
+            secrets::ETCD_CA,
+            secrets::FRONT_PROXY_CA,
+            secrets::SERVICE_ACCOUNT_KEY,
+            secrets::ENCRYPTION,
+            "apiserver",
+            "apiserver-kubelet-client",
+            "apiserver-etcd-client",
+            "front-proxy-client",
+        ],
+        CONTROLLER_MANAGER => &[
+            secrets::CA,
+            secrets::FRONT_PROXY_CA,
+            secrets::SERVICE_ACCOUNT_KEY,
+            "controller-manager-kubeconfig",
+        ],
+        _ => &["scheduler-kubeconfig"],
+    }
+}
+
+/// The ConfigMaps among `apiserver_config` that a component reads.
+fn configs_of<'a>(component: &str, apiserver_config: &'a [Manifest]) -> &'a [Manifest] {
+    if component == APISERVER {
+        apiserver_config
+    } else {
+        &[]
+    }
+}
+
+/// What would be written if the submitted spec were accepted, for the API server to try before anything is changed: it
+/// knows quantities, node ports, quotas and the like better than any rule of ours. Empty when there is nothing to try.
+pub fn proposal(view: &ClusterView) -> Vec<Manifest> {
+    let spec = &view.cluster.spec;
+    let possible = view.own_namespace().is_some_and(|namespace| !namespace.deleting)
+        && view.cluster.metadata.deletion_timestamp.is_none()
+        && spec.paused.is_none();
+    if !possible || view.accepted.as_ref() == Some(spec) || !validate::validate(spec, view).is_empty() {
+        return Vec::new();
+    }
+    // A template of ours that does not render is told by the plan itself.
+    let manifests = proposed(spec, view).unwrap_or_default();
+    manifests
+        .into_iter()
+        .filter(|manifest| manifest.difference(view.objects.get(&manifest.key)).is_some())
+        .collect()
+}
+
+fn proposed(spec: &ClusterSpec, view: &ClusterView) -> Result<Vec<Manifest>, ManifestError> {
+    let renderer = Renderer::new(spec, view);
+    let mut manifests = renderer.network()?;
+    let config = renderer.apiserver_config()?;
+    for component in declared_components(spec) {
+        let inputs = manifests::inputs_hash(
+            view,
+            secrets_of(component.name),
+            configs_of(component.name, &config),
+        );
+        manifests.extend(renderer.deployment(&component, &inputs.unwrap_or_default())?);
+    }
+    manifests.extend(config);
+    manifests.extend(renderer.budgets()?);
+    manifests.extend(extensions::render_all(spec, view, &[]).meta);
+    // Pods and claims cannot be changed, so new ones are tried. The first member stands for all.
+    let member = renderer.etcd_member(0, true)?;
+    let outdated = member.iter().any(|manifest| {
+        let live = view.objects.get(&manifest.key);
+        live.is_none_or(|live| {
+            manifest.key.kind == POD && live.annotation(names::APPLIED_HASH) != manifest.seal()
+        })
+    });
+    if outdated {
+        manifests.extend(member.iter().map(|manifest| manifest.renamed("etcd-trial")));
+    }
+    Ok(manifests)
 }
 
 /// A plan in the making.
@@ -274,6 +382,10 @@ impl Draft {
     fn control_plane(&mut self, spec: &ClusterSpec, view: &ClusterView) -> Result<(), ManifestError> {
         let renderer = Renderer::new(spec, view);
         self.converge(renderer.namespace()?, view);
+        if view.namespace.is_none() {
+            // What goes into it is tried there first.
+            return Ok(());
+        }
         self.accept(spec, view);
         if let Some(gate) = endpoint::pending(spec, view) {
             self.gates.push(gate);
@@ -354,80 +466,38 @@ impl Draft {
         renderer: &Renderer<'_>,
         config: &[Manifest],
     ) -> Result<(), ManifestError> {
-        let replicas = i32::from(spec.mode.replicas());
-        let declared = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
-        let parts = [
-            Part {
-                name: APISERVER,
-                version: declared(&spec.apiserver.version),
-                replicas: first_alone(spec.apiserver.replicas.unwrap_or(replicas), view),
-                secrets: &[
-                    secrets::CA,
-                    secrets::ETCD_CA,
-                    secrets::FRONT_PROXY_CA,
-                    secrets::SERVICE_ACCOUNT_KEY,
-                    secrets::ENCRYPTION,
-                    "apiserver",
-                    "apiserver-kubelet-client",
-                    "apiserver-etcd-client",
-                    "front-proxy-client",
-                ],
-                configs: config,
-            },
-            Part {
-                name: CONTROLLER_MANAGER,
-                version: declared(&spec.controller_manager.version),
-                replicas,
-                secrets: &[
-                    secrets::CA,
-                    secrets::FRONT_PROXY_CA,
-                    secrets::SERVICE_ACCOUNT_KEY,
-                    "controller-manager-kubeconfig",
-                ],
-                configs: &[],
-            },
-            Part {
-                name: SCHEDULER,
-                version: declared(&spec.scheduler.version),
-                replicas,
-                secrets: &["scheduler-kubeconfig"],
-                configs: &[],
-            },
-        ];
         // etcd before apiservers before controllers; what has no predecessor in flight starts at once.
         let mut may_move = self.etcd_settled(spec, view);
-        for part in parts {
-            let Part { name, replicas, .. } = part;
+        for mut component in declared_components(spec) {
+            let name = component.name;
             let live = view.object(DEPLOYMENT, name);
+            if name == APISERVER {
+                component.replicas = first_alone(component.replicas, view);
+            }
             if let (None, Some(gate)) = (live, waits_to_start(name, spec, view)) {
                 self.gates.push(gate);
-                self.components.push(ComponentPlan {
-                    name,
-                    version: part.version,
-                    replicas,
-                });
+                self.components.push(component);
                 continue;
             }
-            let running = live.and_then(running_version);
-            let version = match running {
-                Some(running) if running != part.version && !may_move => {
-                    self.gates.push(Gate {
-                        reason: "WaitingForItsTurn",
-                        message: format!(
-                            "{name} stays at {running} until what comes before it in the upgrade is done"
-                        ),
-                    });
-                    running
-                }
-                _ => part.version,
-            };
-            let component = ComponentPlan {
-                name,
-                version,
-                replicas,
-            };
+            if let Some((live, running)) = live.and_then(|live| Some((live, running_version(live)?)))
+                && running != component.version
+                && !may_move
+            {
+                self.gates.push(Gate {
+                    reason: GateReason::WaitingForItsTurn,
+                    message: format!(
+                        "{name} stays at {running} until what comes before it in the upgrade is done"
+                    ),
+                });
+                // Flags may be new in the new version: the old one keeps its own.
+                component.running_args = live
+                    .body
+                    .pointer("/spec/template/spec/containers/0/args")
+                    .cloned();
+                component.version = running;
+            }
             self.components.push(component.clone());
-            match manifests::inputs_hash(view, part.secrets, part.configs) {
+            match manifests::inputs_hash(view, secrets_of(name), configs_of(name, config)) {
                 Some(hash) => {
                     let manifests = renderer.deployment(&component, &hash)?;
                     let current = manifests.iter().all(|manifest| {
@@ -498,7 +568,7 @@ impl Draft {
                     key: key.clone(),
                     uid: live.uid.clone(),
                     resource_version: live.resource_version.clone(),
-                    reason: "the spec does not ask for it any more".into(),
+                    reason: DeleteReason::NotWanted,
                 });
             }
         }
@@ -508,7 +578,8 @@ impl Draft {
             .map(|user| names::user_secret(&user.name))
             .collect();
         for (name, facts) in &view.secrets {
-            if name.starts_with("user-") && name.ends_with("-kubeconfig") && !wanted.contains(name) {
+            let of_a_user = facts.ours && name.starts_with("user-") && name.ends_with("-kubeconfig");
+            if of_a_user && !wanted.contains(name) {
                 self.actions.push(Action::Delete {
                     key: ObjectKey {
                         kind: SECRET,
@@ -517,7 +588,7 @@ impl Draft {
                     },
                     uid: facts.uid.clone(),
                     resource_version: facts.resource_version.clone(),
-                    reason: "the user is not in the spec any more".into(),
+                    reason: DeleteReason::NotWanted,
                 });
             }
         }
@@ -578,7 +649,7 @@ fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Op
         let members = usize::from(spec.mode.replicas());
         let started = etcd::started(spec, view);
         return (started <= members / 2).then(|| Gate {
-            reason: "WaitingForEtcd",
+            reason: GateReason::WaitingForEtcd,
             message: format!(
                 "{component} is created when a quorum of etcd runs: {started} of {members} members do"
             ),
@@ -588,7 +659,7 @@ fn waits_to_start(component: &str, spec: &ClusterSpec, view: &ClusterView) -> Op
         .object(DEPLOYMENT, APISERVER)
         .is_some_and(|live| live.number("/status/readyReplicas") > 0);
     (!ready).then(|| Gate {
-        reason: "WaitingForApiserver",
+        reason: GateReason::WaitingForApiserver,
         message: format!("{component} is created when a {APISERVER} is ready"),
     })
 }
@@ -599,7 +670,7 @@ fn first_alone(replicas: i32, view: &ClusterView) -> i32 {
     let status = view.cluster.status.as_ref();
     let ran = status
         .and_then(|status| status.version.as_ref())
-        .is_some_and(|version| version.running.is_some());
+        .is_some_and(|version| version.current.is_some());
     let alone = view
         .object(DEPLOYMENT, APISERVER)
         .is_none_or(|live| live.number("/spec/replicas") <= 1 && live.number("/status/readyReplicas") == 0);

@@ -12,9 +12,9 @@ use kok_render::sha256_hex;
 use serde::Serialize;
 
 use super::endpoint::Endpoints;
+use super::gate::{Gate, GateReason};
 use super::validate::seconds;
 use super::view::{ClusterView, SecretFacts};
-use crate::Gate;
 use crate::network::nth_address;
 
 /// Secret with the cluster CA.
@@ -156,14 +156,14 @@ pub fn plan(recipes: &[Recipe], view: &ClusterView) -> SecretsPlan {
                 spec,
                 renew_before,
                 ..
-            } => leaf(
-                recipe,
-                found,
-                view.secrets.get(*ca),
-                spec,
-                *renew_before,
-                view.now,
-            ),
+            } => {
+                let ca = view.secrets.get(*ca);
+                if can_sign(ca, founded) {
+                    leaf(recipe, found, ca, spec, *renew_before, view.now)
+                } else {
+                    Decision::Keep(None)
+                }
+            }
             _ => irreplaceable(recipe, found, founded),
         };
         match decision {
@@ -191,14 +191,14 @@ fn irreplaceable(recipe: &Recipe, found: Option<&SecretFacts>, founded: bool) ->
     match found {
         Some(found) if found.intact => Decision::Keep(None),
         Some(_) => Decision::Wait(Gate {
-            reason: "SecretAltered",
+            reason: GateReason::SecretAltered,
             message: format!(
                 "Secret {} is not as the operator wrote it, and a new key would cut off every client: restore it from a backup",
                 recipe.name
             ),
         }),
         None if founded => Decision::Wait(Gate {
-            reason: "SecretLost",
+            reason: GateReason::SecretLost,
             message: format!(
                 "Secret {} is gone, and a new key would cut off every client: restore it from a backup",
                 recipe.name
@@ -206,6 +206,12 @@ fn irreplaceable(recipe: &Recipe, found: Option<&SecretFacts>, founded: bool) ->
         }),
         None => Decision::Make("Missing".into()),
     }
+}
+
+/// Whether something may be signed by a CA: one that is lost or altered signs nothing, and its own decision says so. One
+/// that is made in this very plan comes before its leaves.
+fn can_sign(ca: Option<&SecretFacts>, founded: bool) -> bool {
+    ca.map_or(!founded, |ca| ca.intact)
 }
 
 fn leaf(
@@ -219,7 +225,7 @@ fn leaf(
     let Some(found) = found else {
         return Decision::Make("Missing".into());
     };
-    // Without its CA nothing can be issued; the CA's own decision says why it is not there.
+    // Is made before its leaves are looked at again.
     let Some(ca) = ca.and_then(|ca| ca.certificate.as_ref()) else {
         return Decision::Keep(None);
     };
@@ -233,7 +239,7 @@ fn leaf(
         Verdict::Good { renew_at } => Decision::Keep(Some(renew_at)),
         Verdict::Issue(reason) => Decision::Make(reason.to_string()),
         Verdict::Blocked(obstacle) => Decision::Wait(Gate {
-            reason: "CertificateBlocked",
+            reason: GateReason::CertificateBlocked,
             message: format!("certificate {} cannot be renewed: {obstacle}", recipe.name),
         }),
     }

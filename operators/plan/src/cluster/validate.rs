@@ -6,7 +6,7 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use kok_api::cluster::{ClusterSpec, EndpointType, Extension};
+use kok_api::cluster::{ClusterSpec, Extension};
 
 use super::extensions;
 use super::flags::{self, FlagVerdict};
@@ -28,6 +28,7 @@ pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     node_networks(spec, &mut findings);
     storage_class(spec, view, &mut findings);
     node_port(spec, view, &mut findings);
+    refusals(view, &mut findings);
     durations(spec, &mut findings);
     unique("user", spec.users.iter().map(|user| &user.name), &mut findings);
     unique(
@@ -180,27 +181,20 @@ fn storage_class(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<Stri
 }
 
 fn node_port(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    if spec.endpoint.type_ != EndpointType::NodePort {
-        return;
+    if let (Some(holder), Some(port)) = (&view.node_port_holder, spec.endpoint.port) {
+        findings.push(format!(
+            "spec.endpoint.port {port} is taken by {holder}: choose another port"
+        ));
     }
-    let Some(port) = spec.endpoint.port else { return };
-    let rank = |created: Option<jiff::Timestamp>, name: &str| (created, name.to_owned());
-    let ours = rank(
-        view.cluster
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0),
-        view.name(),
-    );
-    for peer in &view.peers {
-        if peer.node_port == Some(port) && rank(peer.created, &peer.name) < ours {
-            findings.push(format!(
-                "spec.endpoint.port {port} is taken by Cluster {}: choose another port",
-                peer.name
-            ));
-        }
-    }
+}
+
+fn refusals(view: &ClusterView, findings: &mut Vec<String>) {
+    findings.extend(view.refusals.iter().map(|refusal| {
+        format!(
+            "the meta cluster would refuse {}: {}",
+            refusal.key, refusal.message
+        )
+    }));
 }
 
 fn durations(spec: &ClusterSpec, findings: &mut Vec<String>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kok_api::Cluster;
-use kok_api::cluster::{ClusterSpec, NodesStatus};
+use kok_api::cluster::{ClusterSpec, NodesStatus, ResourceTotals};
 use kok_pki::CertFacts;
 use serde::Serialize;
 
@@ -21,15 +21,17 @@ pub struct ClusterView {
     pub cluster: Cluster,
     /// Facts about this operator.
     pub operator: OperatorFacts,
-    /// The other Clusters of this meta cluster, as far as they can collide with this one.
-    pub peers: Vec<Peer>,
+    /// Who has the node port that the spec names, when it is not this Cluster's Service: `Service namespace/name`.
+    pub node_port_holder: Option<String>,
+    /// What the meta cluster's API server would refuse of [`super::proposal`], and why.
+    pub refusals: Vec<Refusal>,
     /// Storage classes of the meta cluster.
     pub storage_classes: Vec<StorageClassFacts>,
     /// The Cluster's namespace.
     pub namespace: Option<Live>,
-    /// Objects in that namespace that carry the Cluster's label.
+    /// Objects in that namespace, also those of others.
     pub objects: BTreeMap<ObjectKey, Live>,
-    /// Secrets in that namespace that carry the Cluster's label, without their content.
+    /// Secrets in that namespace, also those of others, without their content.
     pub secrets: BTreeMap<String, SecretFacts>,
     /// The cluster CA's certificate, PEM; not secret.
     pub ca_pem: Option<String>,
@@ -44,7 +46,7 @@ pub struct ClusterView {
     /// Our objects in the business cluster.
     pub business: Observed<BTreeMap<ObjectKey, Live>>,
     /// Nodes of the business cluster.
-    pub nodes: Observed<NodesStatus>,
+    pub nodes: Observed<NodeFacts>,
 }
 
 impl ClusterView {
@@ -103,15 +105,13 @@ pub struct OperatorFacts {
     pub image_repository: String,
 }
 
-/// Another Cluster, as far as it can collide with this one.
+/// An object that the API server would not take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// The node port that it claims.
-    pub node_port: Option<i32>,
-    /// When it was created: of two that claim one port the older one has it.
-    pub created: Option<Timestamp>,
+pub struct Refusal {
+    /// The object.
+    pub key: ObjectKey,
+    /// What the API server says.
+    pub message: String,
 }
 
 /// A storage class.
@@ -136,6 +136,8 @@ pub struct SecretFacts {
     pub intact: bool,
     /// Digest of the recipe that it was made by.
     pub recipe: Option<String>,
+    /// Whether its label says that it is ours: only then is it ever deleted.
+    pub ours: bool,
     /// Facts of its certificate `tls.crt`.
     pub certificate: Option<CertFacts>,
     /// Digest of the public key of `tls.crt`, as `kubeadm join` pins a CA.
@@ -173,6 +175,39 @@ pub struct EtcdAnswer {
     pub version: String,
     /// Whether it leads.
     pub leader: bool,
+    /// Size of its database, in bytes.
+    pub db_size: u64,
+}
+
+/// Nodes of the business cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NodeFacts {
+    /// How many there are.
+    pub counts: NodesStatus,
+    /// What pods can have of all of them together.
+    pub allocatable: Allocatable,
+}
+
+/// What pods can have of nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Allocatable {
+    /// CPU, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Allocatable {
+    /// As Kubernetes writes it.
+    pub fn totals(self) -> ResourceTotals {
+        ResourceTotals {
+            cpu: match (self.cpu_millis / 1000, self.cpu_millis % 1000) {
+                (cores, 0) => cores.to_string(),
+                _ => format!("{}m", self.cpu_millis),
+            },
+            memory: format!("{}Mi", self.memory_bytes >> 20),
+        }
+    }
 }
 
 /// What a client got through the external endpoint.

@@ -56,7 +56,8 @@ impl World {
                 namespace: "kubeonkube-system".into(),
                 image_repository: "registry.k8s.io".into(),
             },
-            peers: Vec::new(),
+            node_port_holder: None,
+            refusals: Vec::new(),
             storage_classes: vec![StorageClassFacts {
                 name: "standard".into(),
                 default: true,
@@ -137,6 +138,7 @@ impl World {
                 digest: format!("digest-{}", self.version),
                 intact: true,
                 recipe: Some(mint.recipe.hash()),
+                ours: true,
                 public_key_hash: certificate.as_ref().map(|facts| facts.public_key_sha256.clone()),
                 certificate,
             },
@@ -188,7 +190,18 @@ impl World {
                 }
             }
         }
-        // What the controllers and the components do by themselves.
+        self.components_act();
+    }
+
+    /// What the controllers and the components do by themselves.
+    pub fn components_act(&mut self) {
+        let serving: Vec<String> = self
+            .view
+            .objects
+            .iter()
+            .filter(|(key, live)| key.kind == POD && !live.deleting && is_ready(live))
+            .map(|(key, _)| key.name.clone())
+            .collect();
         let members: BTreeMap<String, EtcdMemberFacts> = self
             .view
             .objects
@@ -196,9 +209,10 @@ impl World {
             .filter(|key| key.kind == POD)
             .enumerate()
             .map(|(index, key)| {
-                let answer = Some(EtcdAnswer {
+                let answer = serving.contains(&key.name).then(|| EtcdAnswer {
                     version: "3.6.14".into(),
                     leader: index == 0,
+                    db_size: 1 << 20,
                 });
                 (
                     key.name.clone(),
@@ -212,11 +226,15 @@ impl World {
             })
             .collect();
         if !members.is_empty() {
-            self.view.etcd = Observed::Known(EtcdFacts {
-                cluster_id: "abc".into(),
-                quorum: true,
-                members,
-            });
+            self.view.etcd = if serving.is_empty() {
+                Observed::Unknown("nobody answers".into())
+            } else {
+                Observed::Known(EtcdFacts {
+                    cluster_id: "abc".into(),
+                    quorum: serving.len() > members.len() / 2,
+                    members,
+                })
+            };
         }
         let apiserver = self
             .view
@@ -230,6 +248,19 @@ impl World {
             });
         }
         self.view.accepted = self.accepted();
+    }
+
+    pub fn pod(&mut self, name: &str) -> &mut Live {
+        let mut pods = self.view.objects.iter_mut();
+        let found = pods.find(|(key, _)| key.kind == POD && key.name == name);
+        found.unwrap().1
+    }
+
+    /// A pod that cannot start: its image is not there, say.
+    pub fn break_pod(&mut self, name: &str) {
+        self.pod(name).body["status"] =
+            json!({"phase": "Pending", "containerStatuses": [{"started": false}]});
+        self.components_act();
     }
 
     pub fn accepted(&self) -> Option<kok_api::ClusterSpec> {
@@ -279,6 +310,10 @@ impl World {
             .unwrap();
         (found.status.clone(), found.message.clone())
     }
+}
+
+fn is_ready(pod: &Live) -> bool {
+    pod.body.pointer("/status/conditions/0/status") == Some(&json!("True"))
 }
 
 pub fn names(actions: &[Action]) -> Vec<String> {

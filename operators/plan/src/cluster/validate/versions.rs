@@ -99,7 +99,7 @@ fn left_behind(controller: &str, apiserver: Version, view: &ClusterView) -> Opti
 fn kubelets(apiserver: Version, view: &ClusterView) -> Option<String> {
     let status = view.cluster.status.as_ref();
     let recorded = status.and_then(|status| status.nodes.as_ref());
-    let nodes = view.nodes.known().or(recorded)?;
+    let nodes = view.nodes.known().map(|nodes| &nodes.counts).or(recorded)?;
     let oldest: Version = nodes.oldest_kubelet.as_ref()?.parse().ok()?;
     (!kubelet_is_recent_enough(oldest, apiserver)).then(|| {
         format!(
