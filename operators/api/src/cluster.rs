@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+pub use crate::cluster_network::*;
+pub use crate::cluster_status::*;
 
 /// A business cluster whose control plane runs as pods in the meta cluster.
 ///
@@ -24,6 +26,9 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40")
         .message("metadata.name must be a DNS label of at most 40 characters that starts with a letter: it becomes part of names and DNS names"),
+    // Against what runs, not against what was declared last: that may have been refused, and must not block the way back.
+    validation = Rule::new("self.spec.version == oldSelf.spec.version || !has(oldSelf.status) || !has(oldSelf.status.version) || !has(oldSelf.status.version.current) || !oldSelf.status.version.current.matches('^1[.][0-9]+[.]') || int(self.spec.version.split('.')[1]) - int(oldSelf.status.version.current.split('.')[1]) in [0, 1]")
+        .message("spec.version must be of the minor that runs or of the next one: go up one minor at a time, never down a minor"),
     printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
     printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version.current"}"#,
     printcolumn = r#"{"name":"Etcd","type":"string","jsonPath":".status.summary.etcd"}"#,
@@ -38,13 +43,11 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("int(self.version.split('.')[1]) - int(oldSelf.version.split('.')[1]) in [0, 1]")
-    .message("version must not skip or go down a minor: go up one minor at a time"))]
 pub struct ClusterSpec {
     /// Standard: three of each control-plane component. Minimal: one of each.
     pub mode: Mode,
     /// Default version of the Kubernetes components, without a leading `v`, for example `1.36.3`.
-    #[schemars(regex(pattern = r"^1\.[0-9]{2}\.[0-9]{1,3}$"), length(max = 12))]
+    #[schemars(schema_with = "kubernetes_version")]
     pub version: String,
     /// Where the control plane's pods run in the meta cluster.
     #[serde(default)]
@@ -86,6 +89,33 @@ pub struct ClusterSpec {
     pub deletion_protection: bool,
 }
 
+fn kubernetes_version(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": r"^1\.[1-9][0-9]\.(0|[1-9][0-9]{0,2})$", "maxLength": 10})
+}
+
+/// Flags by name. The components read `_` as `-`; one way of writing is enough, and no refusal is missed.
+fn flags(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 50,
+        "additionalProperties": {"type": "string", "maxLength": 2000},
+        "x-kubernetes-validations": [{
+            "rule": "self.all(flag, size(flag) <= 100 && flag.matches('^[a-z0-9][-a-z0-9]*$'))",
+            "message": "flags are named without leading dashes, by small letters, digits and dashes",
+        }],
+    })
+}
+
+/// A Go duration in falling units, as `duration()` in CEL and the operator both read it.
+fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$",
+        "minLength": 2,
+        "maxLength": 20,
+    })
+}
+
 /// How many of each control-plane component run.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -111,6 +141,7 @@ impl Mode {
 pub struct Placement {
     /// Labels that a meta node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -118,11 +149,32 @@ pub struct Placement {
     pub tolerations: Vec<Toleration>,
     /// Node label over which the replicas of a component are spread.
     #[serde(default = "default_topology_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        regex(
+            pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+        ),
+        length(max = 200)
+    )]
     pub topology_key: String,
     /// What happens when they cannot be spread: `ScheduleAnyway` or `DoNotSchedule`.
     #[serde(default)]
     pub when_unsatisfiable: WhenUnsatisfiable,
+}
+
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 20,
+        "additionalProperties": {
+            "type": "string",
+            "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+            "maxLength": 63,
+        },
+        "x-kubernetes-validations": [{
+            "rule": "self.all(key, size(key) <= 200 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+            "message": "nodeSelector must name labels, such as kubernetes.io/os",
+        }],
+    })
 }
 
 fn default_topology_key() -> String {
@@ -150,92 +202,12 @@ pub enum WhenUnsatisfiable {
     DoNotSchedule,
 }
 
-/// The business cluster's networks.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self == oldSelf").message("network is immutable: create another Cluster with the new networks and move the workload"),
-    validation = Rule::new("!isCIDR(self.podCIDR) || !isCIDR(self.serviceCIDR) || !(cidr(self.podCIDR).containsCIDR(self.serviceCIDR) || cidr(self.serviceCIDR).containsCIDR(self.podCIDR))")
-        .message("podCIDR and serviceCIDR overlap: choose two networks without a common address")
-)]
-pub struct Network {
-    /// Network of the pods, for example `10.32.0.0/12`.
-    #[serde(rename = "podCIDR")]
-    #[schemars(length(max = 43))]
-    #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self) == cidr(self).masked()").message("podCIDR must be a network such as 10.32.0.0/12, with no host bits set"))]
-    pub pod_cidr: String,
-    /// Network of the Services, for example `10.96.0.0/16`; at most 2^20 addresses.
-    #[serde(rename = "serviceCIDR")]
-    #[schemars(length(max = 43))]
-    #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self) == cidr(self).masked() && (cidr(self).ip().family() == 6 ? cidr(self).prefixLength() >= 108 && cidr(self).prefixLength() <= 124 : cidr(self).prefixLength() >= 12 && cidr(self).prefixLength() <= 28)")
-        .message("serviceCIDR must be a network of 16 to 2^20 addresses such as 10.96.0.0/16, with no host bits set"))]
-    pub service_cidr: String,
-    /// DNS domain of the business cluster.
-    #[serde(default = "default_dns_domain")]
-    #[schemars(
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
-        length(max = 120)
-    )]
-    pub dns_domain: String,
-}
-
-fn default_dns_domain() -> String {
-    "cluster.local".into()
-}
-
-/// How clients outside the meta cluster reach the apiserver.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.type != 'NodePort' || (has(self.port) && self.port >= 30000 && self.port <= 32767)")
-        .message("type NodePort needs port within 30000-32767, the meta cluster's node port range"),
-    validation = Rule::new("self.type == 'ClusterIP' || has(self.host)")
-        .message("host is required: the name or address by which clients reach the apiserver (only type ClusterIP goes without)")
-)]
-pub struct Endpoint {
-    /// Kind of the external Service.
-    #[serde(rename = "type")]
-    pub type_: EndpointType,
-    /// Address or DNS name that clients use; part of the serving certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        regex(
-            pattern = r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*|[0-9a-fA-F:]+)$"
-        ),
-        length(max = 253)
-    )]
-    pub host: Option<String>,
-    /// Port that clients use. NodePort: the node port. Others: the Service's port, 6443 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<i32>,
-    /// More names and addresses for the serving certificate.
-    #[serde(default, rename = "extraSANs", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), inner(regex(pattern = r"^(\*\.)?([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*|[0-9a-fA-F:]+)$"), length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
-    pub extra_sans: Vec<String>,
-}
-
-/// Kind of the Service by which clients outside reach the apiserver.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointType {
-    /// A port on every meta node.
-    NodePort,
-    /// A load balancer of the meta cluster's provider.
-    LoadBalancer,
-    /// Only inside the meta cluster.
-    ClusterIP,
-    /// A headless Service; a DNS controller publishes the pods' addresses under `host`.
-    DNSRoundRobin,
-}
-
 /// The etcd cluster of this control plane; its size follows from `mode`.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("int(self.version.split('.')[1]) - int(oldSelf.version.split('.')[1]) in [0, 1]")
-    .message("etcd.version must not skip or go down a minor: go up one minor at a time"))]
 pub struct Etcd {
     /// Version of etcd, without a leading `v`, for example `3.6.14`.
-    #[schemars(regex(pattern = r"^3\.[5-9]\.[0-9]{1,3}$"), length(max = 8))]
+    #[schemars(regex(pattern = r"^3\.[1-9]\.(0|[1-9][0-9]{0,2})$"), length(max = 8))]
     pub version: String,
     /// Where each member keeps its data.
     pub storage: EtcdStorage,
@@ -244,7 +216,7 @@ pub struct Etcd {
     pub replace_policy: ReplacePolicy,
     /// Additional flags, without leading dashes. Some are refused, with the reason in condition `Valid`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(schema_with = "flags")]
     pub args: BTreeMap<String, String>,
     /// Resources of each member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,6 +233,16 @@ pub struct Etcd {
 pub struct EtcdStorage {
     /// Spec of the PersistentVolumeClaim of each member; `accessModes` default to ReadWriteOnce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("has(self.resources) && has(self.resources.requests) && 'storage' in self.resources.requests")
+            .message("claimTemplate needs resources.requests.storage: the size of each member's volume"),
+        validation = Rule::new("!has(self.volumeName) && !has(self.dataSource) && !has(self.dataSourceRef)")
+            .message("claimTemplate must not set volumeName, dataSource or dataSourceRef: it is the same for all members, and each needs an empty volume of its own"),
+        validation = Rule::new("!has(self.volumeMode) || self.volumeMode == 'Filesystem'")
+            .message("claimTemplate.volumeMode must be Filesystem: etcd keeps files"),
+        validation = Rule::new("!has(self.accessModes) || !self.accessModes.exists(mode, mode == 'ReadOnlyMany')")
+            .message("claimTemplate.accessModes must not have ReadOnlyMany: etcd writes")
+    )]
     pub claim_template: Option<PersistentVolumeClaimSpec>,
     /// A volume of the pod itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -306,11 +288,11 @@ pub enum ReplacePolicy {
 pub struct Component {
     /// Version when it differs from `spec.version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^1\.[0-9]{2}\.[0-9]{1,3}$"), length(max = 12))]
+    #[schemars(schema_with = "kubernetes_version")]
     pub version: Option<String>,
     /// Additional flags, without leading dashes. Some are refused, with the reason in condition `Valid`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(schema_with = "flags")]
     pub args: BTreeMap<String, String>,
     /// Resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -323,7 +305,7 @@ pub struct Component {
 pub struct Apiserver {
     /// Version when it differs from `spec.version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^1\.[0-9]{2}\.[0-9]{1,3}$"), length(max = 12))]
+    #[schemars(schema_with = "kubernetes_version")]
     pub version: Option<String>,
     /// Replicas when they differ from the mode's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -332,7 +314,7 @@ pub struct Apiserver {
     pub replicas: Option<i32>,
     /// Additional flags, without leading dashes. Some are refused, with the reason in condition `Valid`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(schema_with = "flags")]
     pub args: BTreeMap<String, String>,
     /// Resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,7 +394,7 @@ fn default_username_claim() -> String {
     "sub".into()
 }
 
-/// Lifetime of the certificates that the operator issues. Durations are Go's: `8760h`, `90m`, `1h30m`.
+/// Lifetime of the certificates that the operator issues. Durations are hours, minutes and seconds: `8760h`, `90m`, `1h30m`.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -422,11 +404,11 @@ fn default_username_claim() -> String {
 pub struct Certificates {
     /// How long an issued certificate is valid.
     #[serde(default = "default_validity")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}(h|m|s))+$"), length(max = 20))]
+    #[schemars(schema_with = "duration")]
     pub validity: String,
     /// How long before its end a certificate is renewed.
     #[serde(default = "default_renew_before")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}(h|m|s))+$"), length(max = 20))]
+    #[schemars(schema_with = "duration")]
     pub renew_before: String,
 }
 
@@ -454,14 +436,18 @@ pub struct User {
     /// User name: the certificate's common name.
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 40))]
     pub name: String,
-    /// Groups: the certificate's organizations. RBAC in the business cluster gives them rights.
+    /// Groups: the certificate's organizations. RBAC in the business cluster gives them rights; `kubeonkube:cluster-admins` has all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9:._/-]*[A-Za-z0-9])?$"), length(max = 60)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = Rule::new("!self.exists(g, g == 'system:masters')").message("group system:masters is refused: it bypasses all authorization and cannot be revoked; bind a ClusterRole to another group"))]
+    #[x_kube(
+        validation = Rule::new("!self.exists(g, g == 'system:masters')").message("group system:masters is refused: it bypasses all authorization and cannot be revoked; bind a ClusterRole to another group"),
+        validation = Rule::new("self.all(g, !g.startsWith('system:') || g in ['system:masters', 'system:monitoring'])").message("groups system:* are refused, but for system:monitoring: they are those of Kubernetes itself, such as nodes"),
+        validation = Rule::new("self.all(g, !g.startsWith('kubeonkube:') || g == 'kubeonkube:cluster-admins')").message("groups kubeonkube:* are refused, but for kubeonkube:cluster-admins: they are those of the operators")
+    )]
     pub groups: Vec<String>,
     /// How long the certificate is valid; `spec.certificates.validity` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]{1,6}(h|m|s))+$"), length(max = 20))]
+    #[schemars(schema_with = "duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('5m') && duration(self) <= duration('87600h')").message("validity must be between 5m and 87600h"))]
     pub validity: Option<String>,
 }
@@ -472,6 +458,7 @@ pub struct User {
 pub struct Extension {
     /// Name, unique within the Cluster.
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 40))]
+    #[x_kube(validation = Rule::new("self != 'bootstrap'").message("name bootstrap is taken: the operator applies an extension of that name to every business cluster"))]
     pub name: String,
     /// Version, given to the template.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"), length(max = 40))]
@@ -487,8 +474,8 @@ pub struct Extension {
     pub placement: ExtensionPlacement,
 }
 
-fn free_form_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+fn free_form_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Where a template comes from: exactly one of the two.
@@ -526,7 +513,7 @@ pub enum ExtensionPlacement {
 }
 
 /// The node operator of this cluster.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeOperator {
     /// Whether it runs.
@@ -534,7 +521,9 @@ pub struct NodeOperator {
     pub enabled: bool,
     /// Machines with an address elsewhere are refused.
     #[serde(default, rename = "allowedCIDRs", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 50), inner(length(max = 43)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(network, isCIDR(network) && cidr(network) == cidr(network).masked())")
+        .message("allowedCIDRs must be networks such as 10.77.0.0/16, with no host bits set"))]
     pub allowed_cidrs: Vec<String>,
 }
 
@@ -544,258 +533,4 @@ pub struct Paused {
     /// Shown in condition `Progressing`.
     #[schemars(length(min = 1, max = 200))]
     pub reason: String,
-}
-
-/// What the operator sees; written by it alone.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ClusterStatus {
-    /// Generation of the spec that this status speaks of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Printed summary; conditions say more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
-    /// URL by which clients outside reach the apiserver.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// SHA-256 of the cluster CA's public key, as `kubeadm join --discovery-token-ca-cert-hash` wants it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_hash: Option<String>,
-    /// Declared and current Kubernetes version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<VersionStatus>,
-    /// The control-plane components.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub components: Vec<ComponentStatus>,
-    /// etcd as its members report it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub etcd: Option<EtcdStatus>,
-    /// Certificates and when they end.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub certificates: Vec<CertificateStatus>,
-    /// Extra users and where their kubeconfigs are.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub users: Vec<UserStatus>,
-    /// Extensions.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub extensions: Vec<ExtensionStatus>,
-    /// Nodes of the business cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<NodesStatus>,
-    /// What the business cluster's nodes offer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourcesStatus>,
-    /// Short texts for `kubectl get`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<Summary>,
-    /// metav1 conditions; all types are present from the first pass.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// Printed summary of a Cluster.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The spec is refused and nothing runs yet.
-    Invalid,
-    /// The control plane is being made.
-    Creating,
-    /// Something is being changed.
-    Updating,
-    /// As declared.
-    Running,
-    /// Running, but something is wrong.
-    Degraded,
-    /// Nothing is changed until `spec.paused` is removed.
-    Paused,
-    /// Being taken away.
-    Deleting,
-}
-
-/// Declared and current Kubernetes version.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub struct VersionStatus {
-    /// Declared by the spec.
-    pub desired: String,
-    /// The oldest that an apiserver runs; absent until one answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<String>,
-    /// Latest ten versions, newest first.
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    pub history: Vec<VersionHistory>,
-}
-
-/// One version that the control plane had.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct VersionHistory {
-    /// The version.
-    pub version: String,
-    /// Whether every component reached it.
-    pub state: VersionState,
-    /// When it was first declared.
-    pub started_at: Time,
-    /// When every component ran it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completed_at: Option<Time>,
-}
-
-/// Whether every component reached a version.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionState {
-    /// Not all components run it.
-    Partial,
-    /// All components run it.
-    Completed,
-}
-
-/// One control-plane component.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ComponentStatus {
-    /// Name, for example `kube-apiserver`.
-    pub name: String,
-    /// Declared version.
-    pub version: String,
-    /// Declared replicas.
-    pub desired: i32,
-    /// Replicas that are ready and up to date.
-    pub ready: i32,
-    /// What is being waited for; empty when ready.
-    pub message: String,
-}
-
-/// etcd as its members report it.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EtcdStatus {
-    /// Id of the etcd cluster, hexadecimal. Once recorded, no member is ever started as `new` again.
-    #[serde(rename = "clusterID", skip_serializing_if = "Option::is_none")]
-    pub cluster_id: Option<String>,
-    /// The members.
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub members: Vec<EtcdMemberStatus>,
-}
-
-/// One etcd member.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct EtcdMemberStatus {
-    /// Name: also of its Pod, claim and Service.
-    pub name: String,
-    /// Member id, hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Role in the cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<EtcdRole>,
-    /// Version that it reports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Whether it answers.
-    pub ready: bool,
-    /// Size of its database, rounded up to steps of 16Mi.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub db_size: Option<String>,
-    /// Name of its claim or kind of its volume.
-    pub volume: String,
-}
-
-/// Role of an etcd member.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EtcdRole {
-    /// Leads.
-    Leader,
-    /// Votes.
-    Follower,
-    /// Catches up, without a vote.
-    Learner,
-}
-
-/// One certificate.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateStatus {
-    /// Name of the certificate; that of its Secret.
-    pub name: String,
-    /// End of its validity.
-    pub not_after: Time,
-    /// Serial number of the certificate in the Secret.
-    pub issued_serial: String,
-}
-
-/// One extra user.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct UserStatus {
-    /// The user's name.
-    pub name: String,
-    /// Secret with key `kubeconfig`, in the cluster's namespace.
-    pub secret: String,
-    /// End of the certificate's validity.
-    pub expires: Time,
-}
-
-/// One extension.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ExtensionStatus {
-    /// The extension's name.
-    pub name: String,
-    /// Declared version.
-    pub version: String,
-    /// Whether all of its objects are applied as rendered.
-    pub ready: bool,
-    /// What is being waited for; empty when ready.
-    pub message: String,
-}
-
-/// Nodes of the business cluster.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub struct NodesStatus {
-    /// All nodes.
-    pub total: i32,
-    /// Nodes with condition Ready.
-    pub ready: i32,
-    /// Oldest kubelet version among them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest_kubelet: Option<String>,
-}
-
-/// What the business cluster's nodes offer.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ResourcesStatus {
-    /// What pods can have of all nodes together.
-    pub allocatable: ResourceTotals,
-}
-
-/// Sums over all nodes, as Kubernetes writes quantities.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ResourceTotals {
-    /// CPU, in cores.
-    pub cpu: String,
-    /// Memory, in whole Mi.
-    pub memory: String,
-}
-
-/// Short texts for `kubectl get`.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Summary {
-    /// Ready of declared etcd members, `3/3`.
-    pub etcd: String,
-    /// Ready of declared apiservers.
-    pub apiserver: String,
-    /// Ready of declared controller-managers and schedulers together.
-    pub controllers: String,
-    /// Ready of all nodes.
-    pub nodes: String,
-    /// When the first certificate expires.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificates_not_after: Option<Time>,
 }

@@ -6,6 +6,9 @@
 // The derive of KubeSchema makes a private twin of each struct, whose fields then look too public.
 #[allow(unreachable_pub)]
 pub mod cluster;
+#[allow(unreachable_pub)]
+pub mod cluster_network;
+pub mod cluster_status;
 pub mod condition;
 pub mod names;
 mod reference;

@@ -21,6 +21,11 @@ pub fn nth_address(cidr: &str, index: u32) -> Option<IpAddr> {
     }
 }
 
+/// How many leading bits the addresses of network `cidr` share. None when it is no network.
+pub fn prefix_length(cidr: &str) -> Option<u8> {
+    cidr.split_once('/')?.1.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +37,7 @@ mod tests {
         assert_eq!(nth_address("10.96.0.0/29", 10), None);
         assert_eq!(nth_address("fd00::/108", 10), "fd00::a".parse().ok());
         assert_eq!(nth_address("nonsense", 1), None);
+        assert_eq!(prefix_length("10.96.0.0/16"), Some(16));
+        assert_eq!(prefix_length("nonsense"), None);
     }
 }

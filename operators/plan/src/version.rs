@@ -21,13 +21,27 @@ pub struct Version {
 #[error("{0:?} is no version such as 1.36.3")]
 pub struct NotAVersion(String);
 
+impl Version {
+    /// `major.minor`.
+    pub fn minor_release(&self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+}
+
 impl FromStr for Version {
     type Err = NotAVersion;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || NotAVersion(text.into());
-        let mut parts = text.trim_start_matches('v').split('.').map(str::parse::<u32>);
-        let mut next = || parts.next().and_then(Result::ok).ok_or_else(wrong);
+        // A suffix is no part of it: `3.6.14-0` is an image's tag, `v1.36.3+vendor` a kubelet's version.
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let mut parts = text
+            .split(['-', '+'])
+            .next()
+            .unwrap_or_default()
+            .split('.')
+            .map(number);
+        let mut next = || parts.next().flatten().ok_or_else(wrong);
         let version = Self {
             major: next()?,
             minor: next()?,
@@ -39,6 +53,12 @@ impl FromStr for Version {
             Ok(version)
         }
     }
+}
+
+/// A number in the one way in which it is written: no sign, no leading zero.
+fn number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 impl fmt::Display for Version {
@@ -104,9 +124,20 @@ mod tests {
     }
 
     #[rstest]
+    #[case("v1.36.3")]
+    #[case("1.36.3-0")]
+    #[case("v1.36.3+vendor.7")]
+    fn the_same_version(#[case] text: &str) {
+        assert_eq!(text.parse(), Ok(version("1.36.3")));
+    }
+
+    #[rstest]
     #[case("1.36")]
     #[case("1.36.3.1")]
     #[case("1.x.3")]
+    #[case("1.36.007")]
+    #[case("1.+36.3")]
+    #[case("vv1.36.3")]
     #[case("")]
     fn no_version(#[case] text: &str) {
         assert!(text.parse::<Version>().is_err());

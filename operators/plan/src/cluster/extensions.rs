@@ -244,7 +244,6 @@ fn context(
     let mut context = json!({
         "cluster": {
             "name": view.name(),
-            "version": spec.version,
             "podCIDR": spec.network.pod_cidr,
             "serviceCIDR": spec.network.service_cidr,
             "dnsDomain": spec.network.dns_domain,
@@ -262,8 +261,10 @@ fn context(
         "images": {"repository": view.operator.image_repository},
         "values": values,
     });
-    // For pod templates: pods that read configuration roll when what it is made from changes.
+    // For pod templates: pods that read configuration roll when what it is made from changes. A new version of the control
+    // plane alone is no reason: an extension has a version of its own.
     context["valuesHash"] = json!(kok_render::sha256_hex(context.to_string().as_bytes()));
+    context["cluster"]["version"] = json!(spec.version);
     Ok(context)
 }
 

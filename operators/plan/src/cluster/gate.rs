@@ -16,6 +16,8 @@ pub enum GateReason {
     WaitingForEtcd,
     /// An apiserver must be ready before the controllers start.
     WaitingForApiserver,
+    /// The meta cluster's load balancer must give the external Service an address.
+    WaitingForLoadBalancer,
     /// etcd must answer before one of its pods is replaced.
     EtcdUnknown,
     /// The other members must answer before one pod is replaced.
@@ -52,6 +54,7 @@ impl GateReason {
             Self::WaitingForItsTurn
             | Self::WaitingForEtcd
             | Self::WaitingForApiserver
+            | Self::WaitingForLoadBalancer
             | Self::EtcdUnknown
             | Self::QuorumAtRisk
             | Self::NamespaceTerminating => false,

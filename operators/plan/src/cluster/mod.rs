@@ -387,6 +387,11 @@ impl Draft {
             return Ok(());
         }
         self.accept(spec, view);
+        if let Some(gate) = endpoint::pending(spec, view) {
+            self.gates.push(gate);
+            self.converge(renderer.network()?, view);
+            return Ok(());
+        }
 
         self.secrets = secrets::plan(&secrets::recipes(spec, view), view);
         self.gates.extend(self.secrets.gates.clone());

@@ -36,6 +36,10 @@ pub const OPERATOR_ETCD: &str = "operator-etcd-client";
 /// Group that extension `bootstrap` binds to cluster-admin.
 pub const ADMIN_GROUP: &str = "kubeonkube:cluster-admins";
 
+/// The apiserver's own identity towards kubelets, which extension `bootstrap` gives rights on all nodes. No user can have
+/// this name: those of `spec.users` have no colon.
+const KUBELET_CLIENT: &str = "kubeonkube:kubelet-client";
+
 const CA_VALIDITY: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A Secret and how it is made.
@@ -294,7 +298,7 @@ fn leaves(spec: &ClusterSpec, ends: &Endpoints, lifetime: &Lifetime) -> Vec<Reci
     let mut leaves: Vec<Recipe> = (0..spec.mode.replicas()).map(member).collect();
     leaves.extend([
         lifetime.leaf("apiserver", CA, serving(spec, ends, lifetime.validity)),
-        client("apiserver-kubelet-client", CA, "kube-apiserver-kubelet-client"),
+        client("apiserver-kubelet-client", CA, KUBELET_CLIENT),
         client("apiserver-etcd-client", ETCD_CA, "apiserver-etcd-client"),
         client(OPERATOR_ETCD, ETCD_CA, OPERATOR_ETCD),
         client("front-proxy-client", FRONT_PROXY_CA, "front-proxy-client"),
@@ -424,13 +428,13 @@ fn serving(spec: &ClusterSpec, ends: &Endpoints, validity: Duration) -> CertSpec
     dns.extend(ends.internal_names.iter().cloned());
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
     addresses.extend(nth_address(&spec.network.service_cidr, 1));
-    for name in spec.endpoint.host.iter().chain(&spec.endpoint.extra_sans) {
+    let names = [&ends.external_host].into_iter().chain(&ends.assigned);
+    for name in names.chain(&spec.endpoint.extra_sans) {
         match name.parse::<IpAddr>() {
             Ok(address) => addresses.push(address),
             Err(_) => dns.push(name.clone()),
         }
     }
-    addresses.extend(ends.assigned);
     CertSpec::new("kube-apiserver", Usage::Server, validity)
         .dns_names(dns)
         .ip_addresses(addresses)

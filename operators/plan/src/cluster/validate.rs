@@ -1,22 +1,31 @@
 //! What CEL cannot say: rules that need other objects, files or tables.
 
+mod change;
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use kok_api::cluster::{ClusterSpec, Extension, ReplacePolicy};
+use kok_api::cluster::{ClusterSpec, Extension};
 
 use super::extensions;
 use super::flags::{self, FlagVerdict};
+use super::manifests::{APISERVER, CONTROLLER_MANAGER, ETCD, SCHEDULER};
 use super::view::ClusterView;
-use crate::version::{Version, controller_skew_allowed, kubelet_is_recent_enough, may_move};
+use crate::network::prefix_length;
 
+/// Most bytes of a spec: a copy is kept in one ConfigMap, which holds a megabyte.
+const SPEC_LIMIT: usize = 500_000;
+/// Highest verbosity of a log that shows no bodies of requests.
+const VERBOSITY_LIMIT: u32 = 4;
 /// Everything that is wrong with a spec, each with what to do; empty when it can be acted upon.
 pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     let mut findings = Vec::new();
-    versions(spec, view, &mut findings);
-    kubelets(spec, view, &mut findings);
-    unchangeable(spec, view, &mut findings);
+    size(spec, &mut findings);
+    versions::check(spec, view, &mut findings);
+    change::check(spec, view, &mut findings);
     component_flags(spec, &mut findings);
+    node_networks(spec, &mut findings);
     storage_class(spec, view, &mut findings);
     node_port(spec, view, &mut findings);
     refusals(view, &mut findings);
@@ -35,164 +44,115 @@ pub fn validate(spec: &ClusterSpec, view: &ClusterView) -> Vec<String> {
     findings
 }
 
-fn versions(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    let Ok(cluster) = spec.version.parse::<Version>() else {
-        findings.push(format!(
-            "spec.version {:?} is no version such as 1.36.3",
-            spec.version
-        ));
-        return;
-    };
-    let component = |field: &str, text: Option<&String>, findings: &mut Vec<String>| match text {
-        None => Some(cluster),
-        Some(text) => {
-            let parsed = text.parse::<Version>().ok();
-            if parsed.is_none() {
-                findings.push(format!(
-                    "spec.{field}.version {text:?} is no version such as 1.36.3"
-                ));
-            }
-            parsed
-        }
-    };
-    let apiserver = component("apiserver", spec.apiserver.version.as_ref(), findings);
-    let controllers = [
-        (
-            "controllerManager",
-            component(
-                "controllerManager",
-                spec.controller_manager.version.as_ref(),
-                findings,
-            ),
-        ),
-        (
-            "scheduler",
-            component("scheduler", spec.scheduler.version.as_ref(), findings),
-        ),
-    ];
-    if let Some(server) = apiserver {
-        for (field, client) in controllers {
-            if let Some(client) = client.filter(|client| !controller_skew_allowed(*client, server)) {
-                findings.push(format!(
-                    "spec.{field} at {client} cannot work with an apiserver at {server}: it must not be newer and at most one minor older"
-                ));
-            }
-        }
-        if let Some(accepted) = &view.accepted {
-            let before = accepted.apiserver.version.as_ref().unwrap_or(&accepted.version);
-            if before
-                .parse::<Version>()
-                .is_ok_and(|before| !may_move(before, server))
-            {
-                findings.push(format!(
-                    "the apiserver cannot go from {before} to {server}: go up one minor at a time, never down a minor"
-                ));
-            }
-        }
-    }
+/// A component as a spec declares it.
+struct Component<'a> {
+    /// Name of the component.
+    name: &'static str,
+    /// Where the spec speaks of it.
+    field: &'static str,
+    /// Field that has its version.
+    version_field: String,
+    /// Its version.
+    version: &'a str,
+    /// The user's flags.
+    args: &'a BTreeMap<String, String>,
 }
 
-/// A kubelet may be at most three minors older than the apiserver (Kubernetes: version skew policy).
-fn kubelets(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    let recorded = view
-        .cluster
-        .status
-        .as_ref()
-        .and_then(|status| status.nodes.as_ref());
-    let oldest = view
-        .nodes
-        .known()
-        .map(|nodes| &nodes.counts)
-        .or(recorded)
-        .and_then(|nodes| nodes.oldest_kubelet.as_ref());
-    let apiserver = spec.apiserver.version.as_ref().unwrap_or(&spec.version);
-    if let (Some(Ok(kubelet)), Ok(apiserver)) = (
-        oldest.map(|version| version.parse::<Version>()),
-        apiserver.parse::<Version>(),
-    ) && !kubelet_is_recent_enough(kubelet, apiserver)
-    {
-        findings.push(format!(
-            "the apiserver cannot go to {apiserver}: there is a kubelet at {kubelet}, more than three minors older; upgrade or remove that node first"
-        ));
-    }
+fn components(spec: &ClusterSpec) -> [Component<'_>; 4] {
+    let (apiserver, controllers, scheduler) = (&spec.apiserver, &spec.controller_manager, &spec.scheduler);
+    [
+        (ETCD, "spec.etcd", Some(&spec.etcd.version), &spec.etcd.args),
+        (
+            APISERVER,
+            "spec.apiserver",
+            apiserver.version.as_ref(),
+            &apiserver.args,
+        ),
+        (
+            CONTROLLER_MANAGER,
+            "spec.controllerManager",
+            controllers.version.as_ref(),
+            &controllers.args,
+        ),
+        (
+            SCHEDULER,
+            "spec.scheduler",
+            scheduler.version.as_ref(),
+            &scheduler.args,
+        ),
+    ]
+    .map(|(name, field, own, args)| Component {
+        name,
+        field,
+        version_field: own.map_or_else(|| "spec.version".into(), |_| format!("{field}.version")),
+        version: own.unwrap_or(&spec.version),
+        args,
+    })
 }
 
-/// What this version of the operator cannot change in a running Cluster.
-fn unchangeable(spec: &ClusterSpec, view: &ClusterView, findings: &mut Vec<String>) {
-    if spec.etcd.replace_policy == ReplacePolicy::OnPodDelete {
-        findings.push(
-            "spec.etcd.replacePolicy OnPodDelete is not supported yet: use OnDataLoss, which starts a deleted pod again with its data".into(),
-        );
-    }
-    let Some(before) = &view.accepted else { return };
-    if before.mode != spec.mode {
+fn size(spec: &ClusterSpec, findings: &mut Vec<String>) {
+    let size = serde_json::to_string(spec).map_or(0, |text| text.len());
+    if size > SPEC_LIMIT {
         findings.push(format!(
-            "spec.mode cannot go from {:?} to {:?}: adding and removing etcd members is not supported yet; set it back to {:?}",
-            before.mode, spec.mode, before.mode
-        ));
-    }
-    if before.etcd.storage != spec.etcd.storage {
-        findings.push(
-            "spec.etcd.storage cannot change: members keep the volumes that they were made with; set it back"
-                .into(),
-        );
-    }
-    let (old, new) = (
-        before.apiserver.encryption.provider,
-        spec.apiserver.encryption.provider,
-    );
-    if old != new {
-        findings.push(format!(
-            "spec.apiserver.encryption.provider cannot go from {old:?} to {new:?}: what is stored is sealed by {old:?}; set it back"
+            "the spec has {size} bytes, more than {SPEC_LIMIT}: put what extensions need into the ConfigMaps of their templates"
         ));
     }
 }
 
 fn component_flags(spec: &ClusterSpec, findings: &mut Vec<String>) {
-    let version = |own: &Option<String>| own.clone().unwrap_or_else(|| spec.version.clone());
-    let components: [(&str, &str, String, &BTreeMap<String, String>); 4] = [
-        ("etcd", "etcd", spec.etcd.version.clone(), &spec.etcd.args),
-        (
-            "apiserver",
-            "kube-apiserver",
-            version(&spec.apiserver.version),
-            &spec.apiserver.args,
-        ),
-        (
-            "controllerManager",
-            "kube-controller-manager",
-            version(&spec.controller_manager.version),
-            &spec.controller_manager.args,
-        ),
-        (
-            "scheduler",
-            "kube-scheduler",
-            version(&spec.scheduler.version),
-            &spec.scheduler.args,
-        ),
-    ];
-    for (field, component, version, args) in components {
-        if args.get("enable-admission-plugins").is_some_and(|plugins| {
-            !plugins
-                .split(',')
-                .any(|plugin| plugin.trim() == "NodeRestriction")
-        }) {
-            findings.push(format!(
-                "spec.{field}.args.enable-admission-plugins must name NodeRestriction: without it a node may change other nodes"
-            ));
-        }
-        for flag in args.keys() {
-            match flags::verdict(component, &version, flag) {
-                FlagVerdict::Allowed => {}
+    for component in components(spec) {
+        let Component {
+            name, field, version, ..
+        } = component;
+        for (flag, value) in component.args {
+            match flags::verdict(name, version, flag) {
+                FlagVerdict::Allowed => {
+                    findings.extend(unfit_value(flag, value).map(|why| format!("{field}.args.{flag} {why}")));
+                }
                 FlagVerdict::Refused(reason) => {
-                    findings.push(format!("spec.{field}.args.{flag} is refused: {reason}"));
+                    findings.push(format!("{field}.args.{flag} is refused: {reason}"));
                 }
                 FlagVerdict::Unknown => {
-                    findings.push(format!(
-                        "spec.{field}.args.{flag}: {component} {version} has no such flag"
-                    ));
+                    findings.push(format!("{field}.args.{flag}: {name} {version} has no such flag"));
                 }
             }
+        }
+    }
+}
+
+/// Why a flag that users may set must not have this value.
+fn unfit_value(flag: &str, value: &str) -> Option<String> {
+    match flag {
+        "enable-admission-plugins" if !value.split(',').any(|plugin| plugin.trim() == "NodeRestriction") => {
+            Some("must name NodeRestriction: without it a node may change other nodes".into())
+        }
+        "v" if !value.parse().is_ok_and(|level: u32| level <= VERBOSITY_LIMIT) => Some(format!(
+            "must be a number up to {VERBOSITY_LIMIT}: above it the bodies of requests are logged, with Secrets in them"
+        )),
+        _ => None,
+    }
+}
+
+/// The controller-manager ends at once when a node's pod network does not fit into the pods' network.
+fn node_networks(spec: &ClusterSpec, findings: &mut Vec<String>) {
+    const FIELD: &str = "spec.controllerManager.args";
+    let args = &spec.controller_manager.args;
+    let set: Vec<_> = ["node-cidr-mask-size", "node-cidr-mask-size-ipv4"]
+        .iter()
+        .filter_map(|flag| Some((*flag, args.get(*flag)?)))
+        .collect();
+    if set.len() > 1 {
+        findings.push(format!(
+            "{FIELD} must not set both node-cidr-mask-size and node-cidr-mask-size-ipv4"
+        ));
+    }
+    for (flag, mask) in set {
+        let pods = prefix_length(&spec.network.pod_cidr).unwrap_or_default();
+        if !mask.parse().is_ok_and(|mask: u8| (pods..=30).contains(&mask)) {
+            findings.push(format!(
+                "{FIELD}.{flag} {mask:?} must be a number from {pods} to 30: each node gets such a part of spec.network.podCIDR {}",
+                spec.network.pod_cidr
+            ));
         }
     }
 }
@@ -238,14 +198,25 @@ fn refusals(view: &ClusterView, findings: &mut Vec<String>) {
 }
 
 fn durations(spec: &ClusterSpec, findings: &mut Vec<String>) {
-    for (field, text) in [
-        ("validity", &spec.certificates.validity),
-        ("renewBefore", &spec.certificates.renew_before),
-    ] {
+    let certificates = [
+        (
+            "spec.certificates.validity".to_owned(),
+            &spec.certificates.validity,
+        ),
+        (
+            "spec.certificates.renewBefore".to_owned(),
+            &spec.certificates.renew_before,
+        ),
+    ];
+    let users = spec.users.iter().filter_map(|user| {
+        Some((
+            format!("spec.users, validity of {}", user.name),
+            user.validity.as_ref()?,
+        ))
+    });
+    for (field, text) in certificates.into_iter().chain(users) {
         if seconds(text).is_none() {
-            findings.push(format!(
-                "spec.certificates.{field} {text:?} is no duration such as 8760h"
-            ));
+            findings.push(format!("{field}: {text:?} is no duration such as 8760h or 1h30m"));
         }
     }
 }
@@ -265,7 +236,7 @@ fn extension_renders(spec: &ClusterSpec, extension: &Extension, view: &ClusterVi
         .map(|error| format!("extension {:?}: {error}", extension.name))
 }
 
-/// Seconds of a Go duration such as `8760h` or `1h30m`; None when it is none or too long to count.
+/// Seconds of a duration such as `8760h` or `1h30m`; None when it is none or too long to count.
 pub fn seconds(text: &str) -> Option<u64> {
     let duration: SignedDuration = text.parse().ok()?;
     u64::try_from(duration.as_secs())
@@ -283,5 +254,7 @@ mod tests {
         assert_eq!(seconds("1h30m"), Some(5400));
         assert_eq!(seconds("10"), None);
         assert_eq!(seconds(""), None);
+        // Go takes it; the CRD's pattern does not.
+        assert_eq!(seconds("30m1h"), None);
     }
 }

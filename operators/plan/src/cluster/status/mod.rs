@@ -143,7 +143,9 @@ pub(super) fn status(draft: &Draft, view: &ClusterView, spec: Option<&ClusterSpe
     ClusterStatus {
         observed_generation: view.cluster.metadata.generation,
         phase: Some(phase),
-        endpoint: Some(ends.external_url),
+        endpoint: super::endpoint::pending(inputs.spec, view)
+            .is_none()
+            .then_some(ends.external_url),
         ca_hash: previous.ca_hash.clone().or_else(|| certificates::ca_hash(view)),
         version: Some(version::version(inputs, all_up)),
         summary: Some(Summary {
