@@ -19,7 +19,7 @@ fn sample(name: &str, port: u16) -> Value {
 #[test]
 #[ignore = "needs the lab"]
 fn every_sample_comes_up() {
-    for (name, port) in [("minimal", 30471), ("everything", 30472), ("standard", 30473)] {
+    for (name, port) in [("minimal", 30481), ("everything", 30482), ("standard", 30483)] {
         let spec = sample(name, port);
         let cluster = Cluster::submit(&format!("sample-{name}"), &spec);
         cluster.wait("Available", "True", 180);
