@@ -83,13 +83,8 @@ fn what_the_api_server_would_refuse_is_refused_before_anything_changes() {
     ];
     for (what, pointer, value, words) in edits {
         let mut wrong = good.clone();
-        match wrong.pointer_mut(pointer) {
-            Some(field) => *field = value,
-            None => {
-                let (parent, field) = pointer.rsplit_once('/').unwrap();
-                wrong.pointer_mut(parent).unwrap()[field] = value;
-            }
-        }
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        wrong.pointer_mut(parent).unwrap()[field] = value;
         cluster.edit(&wrong);
         cluster.wait("Valid", "False", 30);
         let told = cluster.condition("Valid");
