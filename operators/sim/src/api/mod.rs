@@ -4,20 +4,43 @@
 //! the garbage collector and the namespace controller. They work inside the commit that gives them work, so that a run
 //! depends on nothing but its requests and its clock. Models and oracles use the same server without HTTP.
 
-mod service;
+mod admission;
+mod collect;
+mod delete;
+mod fields;
+mod http;
+mod managed;
+mod object;
+mod pods;
+mod quantity;
+mod read;
+mod refusal;
+mod request;
+mod resource;
+mod rules;
+mod schema;
+mod selector;
+mod services;
 mod state;
+mod structure;
+mod typed;
+mod watch;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use kube::CustomResourceExt;
 use kube::core::Status;
-use serde_json::Value;
-use tokio::sync::watch;
+use serde_json::{Value, json};
+use tokio::sync::watch as channel;
 
-pub use service::Service;
-use state::State;
+use delete::Deletion;
+pub use http::{Answer, Service};
+use state::{Caller, State};
+use write::Request;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -92,18 +115,29 @@ pub struct ApiServer {
 struct Shared {
     clock: Clock,
     state: Mutex<State>,
-    revision: watch::Sender<u64>,
+    revision: channel::Sender<u64>,
 }
 
 impl ApiServer {
     /// A server with the namespaces of every cluster and our CustomResourceDefinitions.
     pub fn new(clock: Clock) -> Self {
-        Self {
+        let server = Self {
             shared: Arc::new(Shared {
                 clock,
-                state: Mutex::new(State::default()),
-                revision: watch::Sender::new(0),
+                state: Mutex::new(State::new()),
+                revision: channel::Sender::new(0),
             }),
+        };
+        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            server.install(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+        }
+        server.install(serde_json::to_value(kok_api::Cluster::crd()).unwrap_or_default());
+        server
+    }
+
+    fn install(&self, object: Value) {
+        if let Err(error) = self.create("kube-apiserver", object) {
+            tracing::error!(%error, "not installed");
         }
     }
 
@@ -137,7 +171,7 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn create(&self, actor: &str, object: Value) -> Result<Value, Status> {
-        self.write(|state, now| state.create(actor, now, object))
+        self.write(actor, |state, caller| state.create_as(caller, object))
     }
 
     /// Applies an object as `kubectl apply --server-side` does; the field manager is the actor.
@@ -145,7 +179,16 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn apply(&self, actor: &str, object: Value) -> Result<Value, Status> {
-        self.write(|state, now| state.apply(actor, now, object))
+        self.write(actor, |state, caller| {
+            let resource = state.resource_of(&object)?;
+            let key = Key::new(
+                &resource.name(),
+                object::namespace(&object),
+                object::name(&object),
+            );
+            let written = state.apply(&Request::of(caller), &resource, &key, object, false)?;
+            Ok(written.object)
+        })
     }
 
     /// Changes an object, but not its status. A change that changes nothing writes nothing.
@@ -153,7 +196,9 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn update(&self, actor: &str, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, Status> {
-        self.write(|state, now| state.update(actor, now, key, change))
+        self.write(actor, |state, caller| {
+            state.change(&Request::of(caller), key, change)
+        })
     }
 
     /// Changes the status of an object, and nothing else of it. A change that changes nothing writes nothing.
@@ -166,7 +211,13 @@ impl ApiServer {
         key: &Key,
         change: impl FnOnce(&mut Value),
     ) -> Result<Value, Status> {
-        self.write(|state, now| state.update_status(actor, now, key, change))
+        self.write(actor, |state, caller| {
+            let request = Request {
+                subresource: "status",
+                ..Request::of(caller)
+            };
+            state.change(&request, key, change)
+        })
     }
 
     /// Deletes an object, with the grace that its kind gives it.
@@ -174,13 +225,15 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn delete(&self, actor: &str, key: &Key) -> Result<(), Status> {
-        self.write(|state, now| state.delete(actor, now, key))
+        self.write(actor, |state, caller| {
+            state.delete(caller, key, &Deletion::default()).map(|_| ())
+        })
     }
 
     /// Ends the grace of an object that is being deleted: what a kubelet does for a pod whose containers ended.
     /// Finalizers still hold it. Nothing happens to any other object.
     pub fn finish_deletion(&self, actor: &str, key: &Key) {
-        self.write(|state, now| state.finish_deletion(actor, now, key));
+        self.write(actor, |state, caller| state.finish_deletion(caller, key));
     }
 
     /// Revision of the last change.
@@ -189,7 +242,7 @@ impl ApiServer {
     }
 
     /// The revision of each change as it comes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> channel::Receiver<u64> {
         self.shared.revision.subscribe()
     }
 
@@ -216,7 +269,7 @@ impl ApiServer {
     /// Ends all watches. With `gone`, the history before now is forgotten: a watch or a page from an old
     /// resourceVersion gets 410.
     pub fn drop_watches(&self, gone: bool) {
-        self.write(|state, _| state.drop_watches(gone));
+        self.write("", |state, _| state.drop_watches(gone));
         self.shared.revision.send_modify(|_| {});
     }
 
@@ -224,12 +277,16 @@ impl ApiServer {
         look(&self.lock())
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut State, Timestamp) -> T) -> T {
-        let now = (self.shared.clock)();
+    fn write<T>(&self, actor: &str, change: impl FnOnce(&mut State, &Caller) -> T) -> T {
+        let caller = Caller {
+            actor: actor.into(),
+            now: (self.shared.clock)(),
+        };
         let (result, before, after) = {
             let mut state = self.lock();
             let before = state.revision();
-            let result = change(&mut state, now);
+            let result = change(&mut state, &caller);
+            state.settle(caller.now);
             (result, before, state.revision())
         };
         if before != after {
@@ -241,4 +298,9 @@ impl ApiServer {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A time as it is written in metadata.
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,0 +1,283 @@
+//! What the server makes of an object before it stores it: what clients cannot set, what is derived, what is refused.
+//! Kinds with more than a few lines of it have a module of their own.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube::core::Status;
+use serde_json::{Value, json};
+
+use super::refusal::FieldError;
+use super::resource::Resource;
+use super::state::State;
+use super::structure;
+use super::{collect, object, pods, refusal, services};
+
+/// How a request wants fields that the server does not know to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// As an error.
+    Refuse,
+    /// They are dropped.
+    Drop,
+}
+
+/// Brings what a client sent into the form in which the server works with it: known fields, defaults, canonical values.
+pub(super) fn decode(resource: &Resource, object: &mut Value, unknown: Unknown) -> Result<(), Status> {
+    let at = resource.schema.root();
+    let cannot = |why: &str| {
+        let (kind, version) = (&resource.kind, &resource.version);
+        refusal::bad_request(&format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        ))
+    };
+    if !object.is_object() {
+        return Err(cannot("json: cannot unmarshal into an object"));
+    }
+    if !resource.is_custom()
+        && let Some(why) = structure::undecodable(object, at)
+    {
+        return Err(cannot(&why));
+    }
+    let strange = structure::unknown(object, at);
+    if !strange.is_empty() {
+        if unknown == Unknown::Refuse {
+            let errors: Vec<String> = strange
+                .iter()
+                .map(|path| format!("unknown field {path:?}"))
+                .collect();
+            return Err(cannot(&format!("strict decoding error: {}", errors.join(", "))));
+        }
+        structure::prune(object, at);
+    }
+    if !resource.is_custom() {
+        structure::canonicalize(object, at);
+    }
+    structure::default(object, at);
+    derive(resource, object);
+    Ok(())
+}
+
+/// Defaults that depend on other fields.
+fn derive(resource: &Resource, object: &mut Value) {
+    match resource.name().as_str() {
+        "namespaces" => {
+            let name = object::name(object).to_owned();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
+        }
+        "services" => services::derive(object),
+        "secrets" => {
+            let Some(Value::Object(texts)) = object.as_object_mut().and_then(|it| it.remove("stringData"))
+            else {
+                return;
+            };
+            for (key, text) in texts {
+                let text = text.as_str().unwrap_or_default();
+                object["data"][key] = json!(STANDARD.encode(text));
+            }
+        }
+        "deployments.apps" => {
+            if object::at(object, "/spec/strategy/type") == Some("RollingUpdate") {
+                let rolling = &mut object["spec"]["strategy"]["rollingUpdate"];
+                for field in ["maxUnavailable", "maxSurge"] {
+                    if rolling[field].is_null() {
+                        rolling[field] = json!("25%");
+                    }
+                }
+            }
+        }
+        "networkpolicies.networking.k8s.io" => {
+            let has = |field: &str| {
+                let list = object
+                    .get("spec")
+                    .and_then(|spec| spec.get(field))
+                    .and_then(Value::as_array);
+                list.is_some_and(|list| !list.is_empty())
+            };
+            if !has("policyTypes") {
+                let egress = has("egress");
+                object["spec"]["policyTypes"] = if egress {
+                    json!(["Ingress", "Egress"])
+                } else {
+                    json!(["Ingress"])
+                };
+            }
+        }
+        _ => {}
+    }
+    pods::derive(resource, object);
+}
+
+impl State {
+    /// What is set on a new object, and what it needs to find.
+    pub(super) fn admit_new(&self, resource: &Resource, object: &mut Value) -> Result<(), Status> {
+        if resource.status && resource.plural != "nodes" {
+            if let Some(object) = object.as_object_mut() {
+                object.remove("status");
+            }
+            if let Some(status) = first_status(&resource.name(), object) {
+                object["status"] = status;
+            }
+        }
+        let generation = counts_generations(resource);
+        if let Some(metadata) = object::metadata(object) {
+            metadata.remove("generation");
+            if generation {
+                metadata.insert("generation".into(), json!(1));
+            }
+        }
+        match resource.name().as_str() {
+            "namespaces" => object["spec"]["finalizers"] = json!(["kubernetes"]),
+            "services" => self.admit_service(resource, None, object)?,
+            "pods" => self.admit_pod(resource, object)?,
+            "persistentvolumeclaims" => {
+                object::add_finalizer(object, collect::CLAIM_IN_USE);
+                if object.pointer("/spec/storageClassName").is_none()
+                    && let Some(class) = self.default_storage_class()
+                {
+                    object["spec"]["storageClassName"] = json!(class);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What an update of an object, but not of its status, cannot change.
+    pub(super) fn admit_update(
+        &self,
+        resource: &Resource,
+        old: &Value,
+        new: &mut Value,
+    ) -> Result<(), Status> {
+        if resource.status && resource.plural != "nodes" {
+            set(new, "status", old.get("status").cloned());
+        }
+        if resource.name() == "services" {
+            self.admit_service(resource, Some(old), new)?;
+        }
+        let changed = if resource.is_custom() {
+            let mut other = old.as_object().into_iter().flatten().map(|(name, _)| name);
+            let mut more = new.as_object().into_iter().flatten().map(|(name, _)| name);
+            let differs = |name: &String| name != "metadata" && old.get(name) != new.get(name);
+            other.any(differs) || more.any(differs)
+        } else {
+            let annotations = "/metadata/annotations";
+            old.get("spec") != new.get("spec")
+                || (resource.plural == "deployments" && old.pointer(annotations) != new.pointer(annotations))
+        };
+        if changed && counts_generations(resource) {
+            new["metadata"]["generation"] = json!(object::generation(old) + 1);
+        }
+        Ok(())
+    }
+
+    fn default_storage_class(&self) -> Option<String> {
+        let mut classes = self.list("storageclasses.storage.k8s.io", None);
+        let class = classes.find(|(_, class)| {
+            let annotations = class.pointer("/metadata/annotations");
+            annotations.and_then(|it| it.get("storageclass.kubernetes.io/is-default-class"))
+                == Some(&json!("true"))
+        });
+        class.map(|(key, _)| key.name.clone())
+    }
+
+    /// What an object must be to be stored.
+    pub(super) fn validate(
+        &self,
+        resource: &Resource,
+        old: Option<&Value>,
+        new: &Value,
+    ) -> Result<(), Status> {
+        let mut errors = if let Some(rules) = &resource.rules {
+            let mut errors = structure::violations(new, resource.schema.root());
+            // Rules are evaluated on well-formed objects only.
+            if errors.is_empty()
+                && let Err(broken) = kube_cel::validate_compiled(rules, new, old)
+            {
+                errors.extend(broken.iter().map(|error| {
+                    let path = if error.field_path.is_empty() {
+                        "<nil>"
+                    } else {
+                        &error.field_path
+                    };
+                    FieldError::invalid(path, "\"object\"", &error.message)
+                }));
+            }
+            errors
+        } else {
+            super::rules::violations(resource, old, new)
+        };
+        errors.extend(super::rules::metadata(resource, old, new));
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(refusal::invalid(resource, object::name(new), &errors))
+        }
+    }
+}
+
+/// Sets or removes a field.
+pub(super) fn set(object: &mut Value, field: &str, value: Option<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        match value {
+            Some(value) => object.insert(field.into(), value),
+            None => object.remove(field),
+        };
+    }
+}
+
+fn first_status(resource: &str, object: &Value) -> Option<Value> {
+    Some(match resource {
+        "pods" => json!({"phase": "Pending", "qosClass": pods::quality(object)}),
+        "namespaces" => json!({"phase": "Active"}),
+        "persistentvolumeclaims" | "persistentvolumes" => json!({"phase": "Pending"}),
+        "services" => json!({"loadBalancer": {}}),
+        "deployments.apps" | "jobs.batch" | "cronjobs.batch" | "resourcequotas" => json!({}),
+        "replicasets.apps" => json!({"replicas": 0}),
+        "statefulsets.apps" => json!({"replicas": 0, "availableReplicas": 0}),
+        "daemonsets.apps" => json!({"currentNumberScheduled": 0, "numberMisscheduled": 0,
+            "desiredNumberScheduled": 0, "numberReady": 0}),
+        "poddisruptionbudgets.policy" => json!({"disruptionsAllowed": 0, "currentHealthy": 0,
+            "desiredHealthy": 0, "expectedPods": 0}),
+        "horizontalpodautoscalers.autoscaling" => json!({"desiredReplicas": 0, "currentMetrics": null}),
+        "customresourcedefinitions.apiextensions.k8s.io" => established(object),
+        _ => return None,
+    })
+}
+
+/// A definition is served at once.
+fn established(crd: &Value) -> Value {
+    let condition = |type_: &str, reason: &str, message: &str| {
+        json!({"type": type_, "status": "True", "reason": reason, "message": message,
+            "lastTransitionTime": crd.pointer("/metadata/creationTimestamp")})
+    };
+    json!({
+        "conditions": [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ],
+        "acceptedNames": crd.pointer("/spec/names"),
+        "storedVersions": [crd.pointer("/spec/versions/0/name")],
+    })
+}
+
+/// Whether `metadata.generation` of a kind counts changes of its spec.
+fn counts_generations(resource: &Resource) -> bool {
+    resource.is_custom()
+        || matches!(
+            resource.plural.as_str(),
+            "pods"
+                | "deployments"
+                | "replicasets"
+                | "statefulsets"
+                | "daemonsets"
+                | "jobs"
+                | "cronjobs"
+                | "poddisruptionbudgets"
+                | "networkpolicies"
+                | "endpointslices"
+                | "ingressclasses"
+                | "priorityclasses"
+                | "customresourcedefinitions"
+        )
+}
