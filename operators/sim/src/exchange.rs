@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::gate::{AnswerBody, Errand, Gate, HttpAnswer, Peer, Waiting};
 use crate::ledger::{Ledger, Served};
 use crate::process::Process;
+use crate::rules::{Leadership, Meant};
 use crate::time::Millis;
 use crate::watching::Watching;
 use crate::world::{Answer, World};
@@ -43,6 +44,7 @@ pub(crate) struct Exchange {
     pub(crate) ahead: Arc<Mutex<Vec<Fault>>>,
     /// Until when no server answers.
     pub(crate) down_until: Mutex<Millis>,
+    leadership: Leadership,
     /// The lease as a deceived leader believes it.
     believed: Mutex<BTreeMap<String, Value>>,
 }
@@ -71,6 +73,7 @@ impl Exchange {
             etcd_lie: None,
             ahead: Arc::new(Mutex::new(faults.to_vec())),
             down_until: Mutex::default(),
+            leadership: Leadership::default(),
             believed: Mutex::default(),
         }
     }
@@ -93,14 +96,16 @@ impl Exchange {
             };
             let fault = self.before(number, now);
             for waiting in alive {
-                let Waiting { process, errand } = waiting;
+                let Waiting {
+                    process,
+                    since,
+                    errand,
+                } = waiting;
                 if process.ended() {
                     continue;
                 }
-                match self
-                    .serve(now, number, &call, &process, errand, fault.clone())
-                    .await
-                {
+                let served = self.serve(now, since, number, &call, &process, errand, fault.clone());
+                match served.await {
                     End::Goes => {}
                     End::Dies { behind } => {
                         process.end();
@@ -141,9 +146,11 @@ impl Exchange {
         Some(ahead.remove(index))
     }
 
+    #[allow(clippy::too_many_arguments)] // all that is known about one call
     async fn serve(
         &self,
         now: Millis,
+        since: Millis,
         number: usize,
         call: &Call,
         process: &Process,
@@ -184,6 +191,7 @@ impl Exchange {
                 return End::Goes;
             }
         };
+        let meant = Meant::by(call, &body);
         let body = match &self.tamper {
             Some(tamper) => tamper(call, body),
             None => body,
@@ -209,17 +217,25 @@ impl Exchange {
             return End::Goes;
         }
         let before = server.api.revision();
+        let target = call.verb.writes().then(|| server.api.get(&call.key())).flatten();
         let mut response = self.ask(call, process, &server, *head, body).await;
         let wrote =
             server.api.revision() != before && call.verb.writes() && !call.is_lease() && !call.is_event();
         let mut write = None;
+        if call.is_lease() {
+            self.leadership.see(&self.meta, now);
+        }
         if wrote {
             process.read_first_from(0);
+            let stale = self.leadership.stale(process, since);
+            let mut broken = meant.broken_by(call, target.as_ref());
+            broken.extend(stale.then(|| format!("{call}: a write by {}, which leads no more", process.replica)));
             let mut ledger = lock(&self.ledger);
             ledger.writes += 1;
             write = Some(ledger.writes);
             let revision = self.meta.revision();
             ledger.revisions.push(revision);
+            ledger.violations.extend(broken);
             drop(ledger);
             fault = fault.or(write.and_then(|write| self.after(write)));
         }

@@ -58,6 +58,8 @@ struct Queue {
 /// A request that waits for its time.
 pub(crate) struct Waiting {
     pub(crate) process: Process,
+    /// When it was asked for.
+    pub(crate) since: Millis,
     pub(crate) errand: Errand,
 }
 
@@ -270,7 +272,15 @@ impl Line {
             answer,
         };
         let process = self.process.clone();
-        self.gate.submit(call, Waiting { process, errand });
+        let since = self.gate.time().now();
+        self.gate.submit(
+            call,
+            Waiting {
+                process,
+                since,
+                errand,
+            },
+        );
         match received.await {
             Ok(answer) => answer,
             // The process has ended; nothing of it goes on.
@@ -339,7 +349,15 @@ pub(crate) async fn ask_etcd(
     };
     let process = process.clone();
     let errand = Errand::Etcd { hosts, ca, answer };
-    gate.submit(call, Waiting { process, errand });
+    let since = gate.time().now();
+    gate.submit(
+        call,
+        Waiting {
+            process,
+            since,
+            errand,
+        },
+    );
     match received.await {
         Ok(facts) => facts,
         Err(_) => std::future::pending().await,

@@ -61,6 +61,8 @@ pub struct Ledger {
     pub last_fault: Millis,
     /// Revision of the meta cluster after each write.
     pub revisions: Vec<u64>,
+    /// What a call did that none may do.
+    pub violations: Vec<String>,
     /// Calls and writes when the part of the story began that faults are planned for.
     pub began: Option<(usize, usize, Millis)>,
 }

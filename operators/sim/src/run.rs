@@ -14,6 +14,7 @@ use crate::logs::Logs;
 use crate::scenario::{self, Scenario};
 use crate::sim::Sim;
 use crate::time::Millis;
+use crate::world::Risk;
 
 /// What a test changes in a run.
 #[derive(Clone, Default)]
@@ -48,6 +49,10 @@ pub struct Run {
     pub complaints: Vec<String>,
     /// What must never happen in etcd and did.
     pub disasters: Vec<String>,
+    /// Moments at which an etcd cluster lost its quorum because a pod was deleted.
+    pub risks: Vec<Risk>,
+    /// What a call did that none may do.
+    pub violations: Vec<String>,
     /// What the operator logged.
     pub logs: String,
     /// What it showed on its admin port.
@@ -106,6 +111,8 @@ async fn play(plan: &Plan, options: &Options, scenario: &Scenario, logs: Logs) -
         objects: sim.meta.objects(),
         complaints: complaints.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         disasters: sim.world(|world| world.etcds().disasters().to_vec()),
+        risks: sim.world(|world| world.etcds().risks().to_vec()),
+        violations: ledger.violations.clone(),
         logs: sim.logs.text(),
         shown: sim.shown(),
     }

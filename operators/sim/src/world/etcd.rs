@@ -36,6 +36,16 @@ pub struct Etcds {
     /// Running members, by uid of their pod.
     running: BTreeMap<String, Running>,
     disasters: Vec<String>,
+    risks: Vec<Risk>,
+}
+
+/// A moment at which a cluster of several members lost its quorum because a pod was deleted.
+#[derive(Clone, Debug)]
+pub struct Risk {
+    /// Uid of the pod.
+    pub pod: String,
+    /// What happened.
+    pub what: String,
 }
 
 struct Cluster {
@@ -177,6 +187,23 @@ impl Etcds {
         }
     }
 
+    /// A member is told to end.
+    pub(super) fn ending(&mut self, pod: &str) {
+        let Some(running) = self.running.get(pod) else { return };
+        let founding = running.data.founding;
+        let Some((up, quorum)) = self.margin(founding) else { return };
+        if quorum > 1 && up == quorum {
+            let what = format!(
+                "etcd pod {}/{} is deleted while only {up} members run, all of which a quorum needs",
+                running.namespace, running.name
+            );
+            self.risks.push(Risk {
+                pod: pod.to_owned(),
+                what,
+            });
+        }
+    }
+
     /// A volume is gone, and what was on it.
     pub(super) fn forget(&mut self, exists: impl Fn(&str) -> bool) {
         self.volumes.retain(|volume, _| exists(volume));
@@ -290,6 +317,11 @@ impl Etcds {
             .map(|(founding, _)| *founding)
             .next_back()?;
         self.margin(founding)
+    }
+
+    /// Moments at which deletion cost a quorum.
+    pub fn risks(&self) -> &[Risk] {
+        &self.risks
     }
 
     /// What must never happen and did.

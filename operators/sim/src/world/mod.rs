@@ -16,6 +16,7 @@ use kok_plan::Observed;
 use kok_plan::cluster::view::EtcdFacts;
 
 pub use business::{Answer, Credentials};
+pub use etcd::{Etcds, Risk};
 pub use mirror::{Mirror, deleting, label, number, text, uid};
 pub use trouble::{BAD_VALUE, Trouble};
 
@@ -24,7 +25,6 @@ use crate::chance::Chance;
 use crate::time::{Millis, Time};
 use business::Business;
 use deployments::Deployments;
-use etcd::Etcds;
 use pods::Kubelet;
 
 /// Changes within this time lead to one look of the controllers.

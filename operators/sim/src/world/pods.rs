@@ -151,6 +151,7 @@ impl Sandbox {
                 // Nothing runs: nothing to wait for.
                 State::Waiting | State::Over => scene.server.finish_deletion("kubelet", &self.key),
                 _ => {
+                    etcds.ending(uid(pod));
                     let until = scene.now + drawn(scene, 200, 900, "end");
                     self.state = State::Ending { until };
                     scene.call_again(until);
