@@ -4,6 +4,7 @@ pub mod api;
 pub mod call;
 pub mod chance;
 mod connect;
+pub mod contract;
 mod distort;
 pub mod exchange;
 pub mod fault;

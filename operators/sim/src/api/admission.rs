@@ -1,6 +1,8 @@
 //! What the server makes of an object before it stores it: what clients cannot set, what is derived, what is refused.
 //! Kinds with more than a few lines of it have a module of their own.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::core::Status;
@@ -192,7 +194,8 @@ impl State {
             let mut errors = structure::violations(new, resource.schema.root());
             // Rules are evaluated on well-formed objects only.
             if errors.is_empty()
-                && let Err(broken) = kube_cel::validate_compiled(rules, new, old)
+                && let Err(broken) =
+                    kube_cel::validate_compiled(rules, &without_nulls(new), old.map(without_nulls).as_deref())
             {
                 errors.extend(broken.iter().map(|error| {
                     let path = if error.field_path.is_empty() {
@@ -200,7 +203,7 @@ impl State {
                     } else {
                         &error.field_path
                     };
-                    FieldError::invalid(path, "\"object\"", &error.message)
+                    FieldError::broken_rule(path, at_path(new, &error.field_path), &error.message)
                 }));
             }
             errors
@@ -214,6 +217,39 @@ impl State {
             Err(refusal::invalid(resource, object::name(new), &errors))
         }
     }
+}
+
+/// To a rule, a field that is null is not there.
+fn without_nulls(object: &Value) -> Cow<'_, Value> {
+    fn has_null(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.values().any(|value| value.is_null() || has_null(value)),
+            Value::Array(items) => items.iter().any(has_null),
+            _ => false,
+        }
+    }
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|_, value| !value.is_null());
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    if !has_null(object) {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    strip(&mut object);
+    Cow::Owned(object)
+}
+
+/// The value at a path such as `spec.users[0].name`.
+fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let pointer = format!("/{}", path.replace('[', "/").replace(']', "").replace('.', "/"));
+    object.pointer(&pointer)
 }
 
 /// Sets or removes a field.

@@ -69,7 +69,12 @@ impl Service {
         let Some(resource) = resource else {
             return Ok(not_served());
         };
-        let known = subresource.is_empty() || (subresource == "status" && resource.status);
+        let known = match subresource {
+            "" => true,
+            "status" => resource.status,
+            "binding" => resource.name() == "pods",
+            _ => false,
+        };
         if !known || (namespace.is_some() && !resource.namespaced) {
             return Ok(not_served());
         }
@@ -85,6 +90,7 @@ impl Service {
             (Method::GET, None) => call.list(),
             (Method::GET, Some(name)) => call.get(name),
             (Method::POST, None) => call.create(body),
+            (Method::POST, Some(name)) if subresource == "binding" => call.bind(name, body),
             (Method::PUT, Some(name)) => call.replace(name, body),
             (Method::PATCH, Some(name)) => call.patch(name, body),
             (Method::DELETE, Some(name)) => call.delete(name, body),
@@ -173,6 +179,16 @@ impl Call<'_> {
             state.create(&self.request(caller), self.resource, self.namespace, object)
         })?;
         Ok(self.object(StatusCode::CREATED, &created))
+    }
+
+    fn bind(&self, name: &str, body: &[u8]) -> Result<Response<Answer>, Status> {
+        let binding = parse(body)?;
+        self.service.server.write(&self.service.actor, |state, caller| {
+            state.bind(&write::Request::of(caller), &self.key(name), &binding)
+        })?;
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(document(StatusCode::CREATED, &status))
     }
 
     fn replace(&self, name: &str, body: &[u8]) -> Result<Response<Answer>, Status> {

@@ -91,8 +91,7 @@ pub(super) fn update(live: &Value, new: &mut Value, write: Write<'_>) {
         given
     };
     clear(new);
-    let mut before = live.clone();
-    clear(&mut before);
+    let before = unowned(live);
     let unreachable = write.unreachable();
     let found = compare(&before, new, write.at);
     let changed = found.modified.union(&found.added).without(&unreachable);
@@ -122,13 +121,7 @@ pub(super) fn apply(
 ) -> Result<Value, Vec<Conflict>> {
     let id = write.id(Operation::Apply);
     let mut managers = Managers::read(live);
-    let mut before = live.clone();
-    clear(&mut before);
-    let base = if before.is_null() {
-        json!({})
-    } else {
-        before.clone()
-    };
+    let base = unowned(live);
     let merged = merge(&base, config, Some(write.at));
     let unreachable = write.unreachable();
     let last = managers.owned.remove(&id);
@@ -177,6 +170,16 @@ fn prune(merged: &Value, last: &Fields, managers: &Managers, at: At<'_>) -> Valu
     // What nobody owns was never this manager's to remove.
     let gone = all.difference(&kept(&pruned)).intersection(&last);
     remove(merged, &gone, Some(at))
+}
+
+/// The object without its owners; what is not there yet has no fields.
+fn unowned(live: &Value) -> Value {
+    if live.is_null() {
+        return json!({});
+    }
+    let mut object = live.clone();
+    clear(&mut object);
+    object
 }
 
 /// Removes `metadata.managedFields`.
@@ -228,7 +231,9 @@ impl Managers {
                 subresource: text("subresource"),
             };
             let fields = Fields::from_json(entry.get("fieldsV1").unwrap_or(&Value::Null));
-            managers.times.insert(manager.clone(), text("time"));
+            if let Some(time) = entry.get("time").and_then(Value::as_str) {
+                managers.times.insert(manager.clone(), time.to_owned());
+            }
             managers.owned.insert(manager, fields);
         }
         managers
@@ -264,7 +269,8 @@ impl Managers {
     }
 
     fn store(&self, object: &mut Value) {
-        let time = |manager: &Manager| self.times.get(manager).cloned().unwrap_or_default();
+        // Who came to own what was there already has no time, and comes first.
+        let time = |manager: &Manager| self.times.get(manager).cloned();
         let mut entries: Vec<(&Manager, &Fields)> = self.owned.iter().collect();
         entries.sort_by_key(|(manager, _)| (manager.operation, time(manager), (*manager).clone()));
         let entries: Vec<Value> = entries
@@ -274,10 +280,12 @@ impl Managers {
                     "manager": manager.name,
                     "operation": format!("{:?}", manager.operation),
                     "apiVersion": manager.version,
-                    "time": time(manager),
                     "fieldsType": "FieldsV1",
                     "fieldsV1": fields.to_json(),
                 });
+                if let Some(time) = time(manager) {
+                    entry["time"] = json!(time);
+                }
                 if !manager.subresource.is_empty() {
                     entry["subresource"] = json!(manager.subresource);
                 }

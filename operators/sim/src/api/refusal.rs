@@ -3,6 +3,8 @@
 use kube::core::Status;
 use kube::core::response::{StatusCause, StatusDetails};
 
+use serde_json::Value;
+
 use super::managed::Conflict;
 use super::resource::Resource;
 
@@ -123,6 +125,11 @@ pub(super) fn expired(message: &str) -> Status {
     status(410, "Expired", message)
 }
 
+/// What is applied does not fit the schema. The server gives no reason for it, and calls it its own failure.
+pub(super) fn unfit(message: &str) -> Status {
+    status(500, "", message)
+}
+
 pub(super) fn internal(message: &str) -> Status {
     status(500, "InternalError", message)
 }
@@ -155,6 +162,16 @@ impl FieldError {
             field,
             format!("Invalid value: {value}: {why}"),
         )
+    }
+
+    /// A value that breaks a rule, and what the rule says. What is no scalar is not shown.
+    pub(super) fn broken_rule(field: &str, value: Option<&Value>, why: &str) -> Self {
+        match value {
+            Some(value) if !value.is_object() && !value.is_array() => {
+                Self::invalid(field, &value.to_string(), why)
+            }
+            _ => Self::new("FieldValueInvalid", field, format!("Invalid value: {why}")),
+        }
     }
 
     pub(super) fn required(field: &str, why: &str) -> Self {

@@ -15,7 +15,6 @@ fn pattern(text: &str) -> Regex {
 }
 
 static LABEL: LazyLock<Regex> = LazyLock::new(|| pattern("^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"));
-static SERVICE: LazyLock<Regex> = LazyLock::new(|| pattern("^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"));
 static SUBDOMAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"));
 static LABEL_VALUE: LazyLock<Regex> =
@@ -96,11 +95,9 @@ pub(super) fn metadata(resource: &Resource, old: Option<&Value>, new: &Value) ->
 
 fn name(resource: &Resource, name: &str, errors: &mut Vec<FieldError>) {
     const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
-    const SERVICE_RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
     const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
     let (fits, rule) = match resource.name().as_str() {
-        "namespaces" => (LABEL.is_match(name), LABEL_RULE),
-        "services" => (SERVICE.is_match(name), SERVICE_RULE),
+        "namespaces" | "services" => (LABEL.is_match(name), LABEL_RULE),
         // Names of roles may hold anything that a path can.
         other if other.ends_with("rbac.authorization.k8s.io") => {
             (!name.contains('/') && !name.contains('%'), "")
@@ -113,6 +110,10 @@ fn name(resource: &Resource, name: &str, errors: &mut Vec<FieldError>) {
             "name or generateName is required",
         ));
     } else if !fits {
+        let rule = match rule {
+            LABEL_RULE if name.contains('.') => "must not contain dots",
+            rule => rule,
+        };
         errors.push(FieldError::invalid("metadata.name", &format!("{name:?}"), rule));
     }
 }

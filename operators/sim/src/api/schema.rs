@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The JSON type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +47,14 @@ pub(super) struct Limits {
     pub(super) max_items: Option<usize>,
     pub(super) max_properties: Option<usize>,
     pub(super) date_time: bool,
+    pub(super) base64: bool,
 }
 
 /// One type.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) kind: Type,
-    pub(super) properties: BTreeMap<String, usize>,
+    pub(super) properties: BTreeMap<String, Field>,
     pub(super) additional: Option<usize>,
     pub(super) items: Option<usize>,
     pub(super) list: ListType,
@@ -61,8 +62,15 @@ pub(super) struct Node {
     pub(super) open: bool,
     pub(super) nullable: bool,
     pub(super) required: Vec<String>,
-    pub(super) default: Option<Value>,
     pub(super) limits: Limits,
+}
+
+/// A field of an object: its type, and what is said of it only here.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    node: usize,
+    default: Option<Value>,
+    atomic: bool,
 }
 
 /// All types of a kind, and of what it is made of.
@@ -112,6 +120,8 @@ pub(super) struct Schema {
 pub(super) struct At<'a> {
     types: &'a Types,
     node: &'a Node,
+    default: Option<&'a Value>,
+    atomic: bool,
 }
 
 impl Schema {
@@ -127,12 +137,14 @@ impl Schema {
         let mut types = (**BUILT_IN).clone();
         types.closed = true;
         let mut root = types.node(schema);
-        for name in ["apiVersion", "kind"] {
-            let text = types.push(&serde_json::json!({"type": "string"}));
-            root.properties.insert(name.into(), text);
+        for (name, schema) in [
+            ("apiVersion", json!({"type": "string"})),
+            ("kind", json!({"type": "string"})),
+            ("metadata", json!({"$ref": OBJECT_META})),
+        ] {
+            let field = types.field(&schema);
+            root.properties.insert(name.into(), field);
         }
-        root.properties
-            .insert("metadata".into(), types.named[OBJECT_META]);
         types.nodes.push(root);
         let root = types.nodes.len() - 1;
         Self {
@@ -142,9 +154,12 @@ impl Schema {
     }
 
     pub(super) fn root(&self) -> At<'_> {
+        let node = &self.types.nodes[self.root];
         At {
             types: &self.types,
-            node: &self.types.nodes[self.root],
+            node,
+            default: None,
+            atomic: node.atomic,
         }
     }
 }
@@ -154,22 +169,39 @@ impl<'a> At<'a> {
         self.node
     }
 
+    /// The value of the field when it is absent.
+    pub(super) fn default(self) -> Option<&'a Value> {
+        self.default
+    }
+
+    /// Whether the object is one value for those who own fields.
+    pub(super) fn is_atomic(self) -> bool {
+        self.atomic
+    }
+
     fn to(self, node: usize) -> Self {
+        let node = &self.types.nodes[node];
         Self {
             types: self.types,
-            node: &self.types.nodes[node],
+            node,
+            default: None,
+            atomic: node.atomic,
         }
     }
 
     /// A declared field.
     pub(super) fn property(self, name: &str) -> Option<Self> {
-        self.node.properties.get(name).map(|node| self.to(*node))
+        let field = self.node.properties.get(name)?;
+        let mut at = self.to(field.node);
+        at.default = field.default.as_ref();
+        at.atomic |= field.atomic;
+        Some(at)
     }
 
     /// A field, or the value of a key of a map.
     pub(super) fn field(self, name: &str) -> Option<Self> {
-        let node = self.node.properties.get(name).copied().or(self.node.additional)?;
-        Some(self.to(node))
+        self.property(name)
+            .or_else(|| Some(self.to(self.node.additional?)))
     }
 
     /// The items of a list.
@@ -190,7 +222,6 @@ impl Node {
             open: true,
             nullable: true,
             required: Vec::new(),
-            default: None,
             limits: Limits::default(),
         }
     }
@@ -198,23 +229,22 @@ impl Node {
 
 impl Types {
     fn push(&mut self, schema: &Value) -> usize {
-        // A field may say more about what it refers to: a default, or that it may be null.
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            let Some(at) = self.named.get(name).copied() else {
-                return self.keep(Node::unknown());
+            return match self.named.get(name) {
+                Some(at) => *at,
+                None => self.keep(Node::unknown()),
             };
-            let default = schema.get("default");
-            let atomic = schema.get("x-kubernetes-map-type") == Some(&Value::from("atomic"));
-            if default.is_none() && !atomic {
-                return at;
-            }
-            let mut node = self.nodes[at].clone();
-            node.default = default.cloned();
-            node.atomic |= atomic;
-            return self.keep(node);
         }
         let node = self.node(schema);
         self.keep(node)
+    }
+
+    fn field(&mut self, schema: &Value) -> Field {
+        Field {
+            node: self.push(schema),
+            default: schema.get("default").cloned(),
+            atomic: schema.get("x-kubernetes-map-type") == Some(&Value::from("atomic")),
+        }
     }
 
     fn keep(&mut self, node: Node) -> usize {
@@ -247,10 +277,10 @@ impl Types {
             }
         };
         let properties = schema.get("properties").and_then(Value::as_object);
-        let properties: BTreeMap<String, usize> = properties
+        let properties: BTreeMap<String, Field> = properties
             .into_iter()
             .flatten()
-            .map(|(name, schema)| (name.clone(), self.push(schema)))
+            .map(|(name, schema)| (name.clone(), self.field(schema)))
             .collect();
         let additional = schema.get("additionalProperties").filter(|it| it.is_object());
         let additional = additional.map(|schema| self.push(schema));
@@ -270,7 +300,6 @@ impl Types {
             open,
             nullable: flag("nullable"),
             required: strings("required"),
-            default: schema.get("default").cloned(),
             limits: Limits::of(schema),
             properties,
         }
@@ -298,6 +327,7 @@ impl Limits {
             max_items: size("maxItems"),
             max_properties: size("maxProperties"),
             date_time: schema.get("format") == Some(&Value::from("date-time")),
+            base64: schema.get("format") == Some(&Value::from("byte")),
         }
     }
 }

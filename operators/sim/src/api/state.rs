@@ -147,6 +147,13 @@ impl State {
         changes.collect()
     }
 
+    /// Whether an object is as it was created.
+    pub(super) fn is_new(&self, object: &Value) -> bool {
+        let revision: u64 = object::resource_version(object).parse().unwrap_or_default();
+        let record = self.since(revision.saturating_sub(1)).first();
+        record.is_some_and(|record| record.revision == revision && record.verb == Verb::Create)
+    }
+
     /// Key of the object with a uid.
     pub(super) fn with_uid(&self, uid: &str) -> Option<&Key> {
         self.by_uid.get(uid)

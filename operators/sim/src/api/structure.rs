@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::quantity;
@@ -74,11 +76,11 @@ pub(super) fn default(value: &mut Value, at: At<'_>) {
                 let node = below.node();
                 let absent = match map.get(name) {
                     None => true,
-                    Some(Value::Null) => !node.nullable || node.default.is_some(),
+                    Some(Value::Null) => !node.nullable || below.default().is_some(),
                     Some(_) => false,
                 };
                 if absent {
-                    match &node.default {
+                    match below.default() {
                         Some(default) => map.insert(name.clone(), default.clone()),
                         None => map.remove(name),
                     };
@@ -99,18 +101,25 @@ pub(super) fn default(value: &mut Value, at: At<'_>) {
     }
 }
 
-/// Brings the values of a built-in kind to the form in which the server writes them: no nulls, short quantities.
+/// Brings the values of a built-in kind to the form in which the server writes them: no nulls, no empty maps and lists,
+/// short quantities.
 pub(super) fn canonicalize(value: &mut Value, at: At<'_>) {
     match value {
         Value::Object(map) => {
-            if !is_free(at.node()) {
-                map.retain(|_, value| !value.is_null());
+            if is_free(at.node()) {
+                return;
             }
-            for (name, value) in map.iter_mut() {
-                if let Some(below) = at.field(name) {
-                    canonicalize(value, below);
-                }
-            }
+            map.retain(|name, value| {
+                let Some(below) = at.field(name) else { return true };
+                canonicalize(value, below);
+                // An object says something by being there, a map or a list only by what is in it.
+                let says_nothing = match value {
+                    Value::Object(map) => map.is_empty() && below.node().additional.is_some(),
+                    Value::Array(items) => items.is_empty() && below.node().kind == Type::Array,
+                    other => return !other.is_null(),
+                };
+                !says_nothing || at.node().required.iter().any(|required| required == name)
+            });
         }
         Value::Array(items) => {
             if let Some(at) = at.items() {
@@ -150,6 +159,11 @@ fn walk_types(value: &Value, at: At<'_>, path: &str, wrong: &mut impl FnMut(&str
     }
     if let Some(expected) = mismatch(value, at.node().kind) {
         return wrong(path, expected, value);
+    }
+    if let Some(text) = value.as_str().filter(|_| at.node().limits.base64)
+        && STANDARD.decode(text).is_err()
+    {
+        return wrong(path, "bytes: illegal base64 data", value);
     }
     match value {
         Value::Object(map) => {
@@ -284,39 +298,6 @@ fn limits(value: &Value, node: &Node, path: &str, found: &mut Vec<FieldError>) {
         && map.len() > most
     {
         found.push(FieldError::too_many(path, map.len(), most));
-    }
-}
-
-/// Items that are the same where the list is a set or a map, as server-side apply names them.
-pub(super) fn repeated(value: &Value, at: At<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    walk_repeated(value, at, "", &mut found);
-    found
-}
-
-fn walk_repeated(value: &Value, at: At<'_>, path: &str, found: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => {
-            for (name, value) in map {
-                if let Some(below) = at.field(name) {
-                    walk_repeated(value, below, &format!("{path}.{name}"), found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let mut same = Vec::new();
-            duplicates(items, &at.node().list, path, &mut same);
-            found.extend(same.into_iter().map(|error| {
-                format!(
-                    "{path}: duplicate entries for key {}",
-                    error.message.trim_start_matches("Duplicate value: ")
-                )
-            }));
-            if let Some(at) = at.items() {
-                items.iter().for_each(|item| walk_repeated(item, at, path, found));
-            }
-        }
-        _ => {}
     }
 }
 

@@ -29,7 +29,7 @@ enum Shape<'v, 's> {
 
 fn shape<'v, 's>(value: &'v Value, at: Option<At<'s>>) -> Shape<'v, 's> {
     match value {
-        Value::Object(map) if !at.is_some_and(|at| at.node().atomic) => Shape::Map(map),
+        Value::Object(map) if !at.is_some_and(At::is_atomic) => Shape::Map(map),
         Value::Array(items) => match at.map(|at| &at.node().list) {
             Some(list @ (ListType::Set | ListType::Map(_))) => Shape::List(items, list),
             _ => Shape::Leaf,
@@ -45,7 +45,7 @@ fn step(item: &Value, list: &ListType, at: Option<At<'_>>) -> Step {
     };
     let values = keys.iter().filter_map(|key| {
         // An absent key is its default: a port without protocol is one of TCP.
-        let default = || at.and_then(|at| at.property(key)?.node().default.clone());
+        let default = || at.and_then(|at| at.property(key)?.default().cloned());
         Some((key.clone(), item.get(key).cloned().or_else(default)?))
     });
     Step::Item(Value::Object(values.collect()).to_string())
@@ -53,6 +53,34 @@ fn step(item: &Value, list: &ListType, at: Option<At<'_>>) -> Step {
 
 fn steps(items: &[Value], list: &ListType, at: Option<At<'_>>) -> Vec<Step> {
     items.iter().map(|item| step(item, list, at)).collect()
+}
+
+/// Why a value is no set of fields: a field that the schema does not know, or two items that are told apart by nothing.
+pub(super) fn unfit(value: &Value, at: At<'_>, path: &str) -> Option<String> {
+    match shape(value, Some(at)) {
+        Shape::List(items, list) => {
+            let below = at.items();
+            let mut seen = BTreeSet::new();
+            for item in items {
+                let step = step(item, list, below);
+                if !seen.insert(step.clone()) {
+                    return Some(format!("{path}: duplicate entries for key {step}"));
+                }
+                if let Some(why) = below.and_then(|at| unfit(item, at, &format!("{path}{step}"))) {
+                    return Some(why);
+                }
+            }
+            None
+        }
+        Shape::Map(map) => map.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match at.field(name) {
+                Some(below) => unfit(value, below, &path),
+                None => (!at.node().open).then(|| format!("{path}: field not declared in schema")),
+            }
+        }),
+        Shape::Leaf => None,
+    }
 }
 
 /// Every field of an object.

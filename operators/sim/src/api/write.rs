@@ -10,7 +10,7 @@ use super::admission::{self, Unknown};
 use super::managed::{self, Write};
 use super::resource::Resource;
 use super::state::{Caller, State};
-use super::{Key, object, refusal, seconds, structure};
+use super::{Key, object, refusal, seconds, typed};
 
 /// A write request, but for what it writes.
 pub(super) struct Request<'a> {
@@ -280,6 +280,13 @@ impl State {
         })
     }
 
+    /// Puts a pod on a node.
+    pub(super) fn bind(&mut self, request: &Request<'_>, key: &Key, binding: &Value) -> Result<(), Status> {
+        let node = binding.pointer("/target/name").cloned().unwrap_or_default();
+        self.change(request, key, |pod| pod["spec"]["nodeName"] = node)
+            .map(|_| ())
+    }
+
     /// Changes an object in place, or its status, for a model.
     pub(super) fn change(
         &mut self,
@@ -325,7 +332,7 @@ impl State {
             self.admit_update(resource, live, &mut object)?;
         }
         self.validate(resource, Some(live), &object)?;
-        if same(live, &object) {
+        if same(live, &object) && !(is_stored_short(resource) && self.is_new(live)) {
             return Ok(Written {
                 object: live.clone(),
                 created: false,
@@ -419,12 +426,7 @@ fn identify(
 
 /// What is applied must fit the schema field by field.
 fn check_config(resource: &Resource, key: &Key, config: &Value) -> Result<(), Status> {
-    let at = resource.schema.root();
-    let strange = structure::unknown(config, at)
-        .into_iter()
-        .map(|path| format!(".{path}: field not declared in schema"));
-    let repeated = structure::repeated(config, at);
-    let Some(why) = strange.chain(repeated).next() else {
+    let Some(why) = typed::unfit(config, resource.schema.root(), "") else {
         return Ok(());
     };
     let namespace = key.namespace.as_deref().unwrap_or_default();
@@ -434,7 +436,7 @@ fn check_config(resource: &Resource, key: &Key, config: &Value) -> Result<(), St
     } else {
         version
     };
-    Err(refusal::internal(&format!(
+    Err(refusal::unfit(&format!(
         "failed to create typed patch object ({namespace}/{}; {version}, Kind={}): {why}",
         key.name, resource.kind
     )))
@@ -484,6 +486,15 @@ fn with_status(live: &Value, object: Value) -> Value {
         kept["metadata"]["managedFields"] = fields.clone();
     }
     kept
+}
+
+/// Kinds of which the server stores a new object without defaults that it adds when it reads it: the first write after
+/// the creation is one, whatever it says.
+fn is_stored_short(resource: &Resource) -> bool {
+    matches!(
+        resource.name().as_str(),
+        "namespaces" | "persistentvolumeclaims" | "jobs.batch"
+    )
 }
 
 /// Whether two versions of an object differ in nothing but when somebody came to own fields.

@@ -3,6 +3,7 @@
 //! The same list is checked against the server of the simulator and against a real kube-apiserver with etcd and the
 //! controllers that belong to it: what the simulator says is worth as much as it agrees with the real one.
 
+pub mod alike;
 mod apply;
 mod clusters;
 mod collect;
@@ -49,10 +50,10 @@ macro_rules! behaviours {
     (@alone alone) => { true };
     (@alone) => { false };
 }
-pub(crate) use behaviours;
+use behaviours;
 
 /// Every behaviour.
-pub fn behaviours() -> impl Iterator<Item = &'static Behaviour> {
+pub fn all() -> impl Iterator<Item = &'static Behaviour> {
     [
         objects::BEHAVIOURS,
         update::BEHAVIOURS,
@@ -69,7 +70,7 @@ pub fn behaviours() -> impl Iterator<Item = &'static Behaviour> {
 
 /// Checks all behaviours: the names of those that were found, and what was found instead of the others.
 pub async fn check(stage: &Stage) -> (Vec<&'static str>, Vec<(&'static str, Failure)>) {
-    let (alone, together): (Vec<&Behaviour>, Vec<&Behaviour>) = behaviours().partition(|it| it.alone);
+    let (alone, together): (Vec<&Behaviour>, Vec<&Behaviour>) = all().partition(|it| it.alone);
     let run = |behaviour: &'static Behaviour| async move {
         let outcome = match stage.of(behaviour.name).await {
             Ok(stage) => (behaviour.check)(stage).await,
@@ -77,7 +78,11 @@ pub async fn check(stage: &Stage) -> (Vec<&'static str>, Vec<(&'static str, Fail
         };
         (behaviour.name, outcome)
     };
-    let together = stream::iter(together).map(run).buffer_unordered(8).collect::<Vec<_>>().await;
+    let together = stream::iter(together)
+        .map(run)
+        .buffer_unordered(8)
+        .collect::<Vec<_>>()
+        .await;
     let alone = stream::iter(alone).then(run).collect::<Vec<_>>().await;
     let (mut kept, mut broken) = (Vec::new(), Vec::new());
     for (name, outcome) in together.into_iter().chain(alone) {

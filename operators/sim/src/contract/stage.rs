@@ -1,13 +1,16 @@
 //! What a behaviour is checked with: a client, a namespace of its own, and words for what is expected.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use kube::Client;
+use futures::io::Lines;
+use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt};
+use kube::api::{ApiResource, DynamicObject};
 use kube::core::Status;
+use kube::core::response::StatusDetails;
+use kube::{Client, Resource};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, Lines};
 use tokio::time::timeout;
 
 /// Longest wait for what a controller does in its own time.
@@ -35,8 +38,8 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// Makes the server forget what was before.
-pub type Forget = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+/// Makes the server forget what was before, if it does not by itself.
+pub type Forget = Arc<dyn Fn() + Send + Sync>;
 
 /// A server, and a place in it that no other behaviour uses.
 #[derive(Clone)]
@@ -71,20 +74,49 @@ impl Stage {
             namespace,
             ..self.clone()
         };
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}});
-        stage.post("namespaces", &object).await?;
-        stage.eventually("serviceaccounts/default", |found| found.is_some()).await?;
+        stage.namespace(&stage.namespace).await?;
         Ok(stage)
+    }
+
+    /// Makes a namespace with everything that pods need, if there is none.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn namespace(&self, name: &str) -> Result<(), Failure> {
+        let stage = Self {
+            namespace: name.into(),
+            ..self.clone()
+        };
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        stage
+            .apply(&format!("namespaces/{name}"), "contract", &object)
+            .await?;
+        stage
+            .eventually("serviceaccounts/default", |found| found.is_some())
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a PriorityClass, if there is none.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn priority_class(&self, name: &str) -> Result<(), Failure> {
+        let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": 1000});
+        let what = format!("priorityclasses.scheduling.k8s.io/{name}");
+        self.apply(&what, "contract", &object).await?;
+        Ok(())
     }
 
     /// URL of `resource[/name[/subresource]]`, where a resource is a plural with its group.
     pub(super) fn url(&self, what: &str) -> String {
         let (resource, rest) = what.split_once('/').unwrap_or((what, ""));
         let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
-        let root = match group {
-            "" => "/api/v1".to_owned(),
-            "kubeonkube.io" => format!("/apis/{group}/v1alpha1"),
-            group => format!("/apis/{group}/v1"),
+        let version = if group == "kubeonkube.io" {
+            "v1alpha1"
+        } else {
+            "v1"
         };
         let of_cluster = [
             "namespaces",
@@ -92,20 +124,58 @@ impl Stage {
             "customresourcedefinitions",
             "priorityclasses",
             "storageclasses",
-            "clusterroles",
         ];
-        let namespace = if of_cluster.contains(&plural) {
-            String::new()
+        let namespace = (!of_cluster.contains(&plural)).then_some(self.namespace.as_str());
+        let api_version = if group.is_empty() {
+            version.to_owned()
         } else {
-            format!("/namespaces/{}", self.namespace)
+            format!("{group}/{version}")
         };
-        let rest = if rest.is_empty() { String::new() } else { format!("/{rest}") };
-        format!("{root}{namespace}/{plural}{rest}")
+        let kind = ApiResource {
+            group: group.into(),
+            version: version.into(),
+            plural: plural.into(),
+            api_version,
+            kind: String::new(),
+        };
+        let url = DynamicObject::url_path(&kind, namespace);
+        if rest.is_empty() {
+            url
+        } else {
+            format!("{url}/{rest}")
+        }
+    }
+
+    /// URL of an object of a kind that the operators write; one that names no namespace is in this stage's.
+    pub(super) fn url_of(&self, object: &Value) -> Result<String, Failure> {
+        let kinds = kok_plan::kind::META.iter().chain(kok_plan::kind::BUSINESS);
+        let kind = kinds.into_iter().find(|kind| {
+            object["kind"] == json!(kind.kind) && object["apiVersion"] == json!(kind.api_version())
+        });
+        let kind =
+            kind.ok_or_else(|| Failure(format!("{} is none of the operators' kinds", object["kind"])))?;
+        let namespace = match meta(object, "namespace") {
+            "" => self.namespace.as_str(),
+            namespace => namespace,
+        };
+        let resource = ApiResource {
+            group: kind.group.into(),
+            version: kind.version.into(),
+            plural: kind.plural.into(),
+            api_version: kind.api_version(),
+            kind: kind.kind.into(),
+        };
+        let url = DynamicObject::url_path(&resource, kind.namespaced.then_some(namespace));
+        Ok(format!("{url}/{}", meta(object, "name")))
     }
 
     /// Sends a request.
     pub(super) async fn send(&self, method: &str, url: &str, form: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
         let request = http::Request::builder()
             .method(method)
             .uri(url)
@@ -129,7 +199,8 @@ impl Stage {
 
     /// JSON merge patch.
     pub(super) async fn patch(&self, what: &str, body: &Value) -> Answer {
-        self.send("PATCH", &self.url(what), "application/merge-patch+json", body).await
+        self.send("PATCH", &self.url(what), "application/merge-patch+json", body)
+            .await
     }
 
     /// Deletes with options.
@@ -140,7 +211,8 @@ impl Stage {
     /// Server-side apply by `manager`; more parameters may follow its name.
     pub(super) async fn apply(&self, what: &str, manager: &str, body: &Value) -> Answer {
         let url = format!("{}?fieldManager={manager}", self.url(what));
-        self.send("PATCH", &url, "application/apply-patch+yaml", body).await
+        self.send("PATCH", &url, "application/apply-patch+yaml", body)
+            .await
     }
 
     /// Waits until an object, or its absence, is as wanted.
@@ -161,7 +233,10 @@ impl Stage {
             }
             if started.elapsed() > PATIENCE {
                 let found = found.map(|found| found.to_string());
-                return Err(Failure(format!("{what} stays {}", found.as_deref().unwrap_or("absent"))));
+                return Err(Failure(format!(
+                    "{what} stays {}",
+                    found.as_deref().unwrap_or("absent")
+                )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -178,15 +253,26 @@ impl Stage {
     }
 
     /// Begins a watch with a header Accept.
-    pub(super) async fn watch_as(&self, resource: &str, query: &str, accept: &str) -> Result<Events, Failure> {
+    pub(super) async fn watch_as(
+        &self,
+        resource: &str,
+        query: &str,
+        accept: &str,
+    ) -> Result<Events, Failure> {
         let url = format!("{}?watch=true&{query}", self.url(resource));
+        self.watch_url(&url, accept).await
+    }
+
+    /// Begins a watch by its URL.
+    pub(super) async fn watch_url(&self, url: &str, accept: &str) -> Result<Events, Failure> {
         let request = http::Request::get(url)
             .header(http::header::ACCEPT, accept)
             .body(Vec::new())
             .map_err(kube::Error::HttpError)?;
-        let stream = self.client.request_stream(request).await?;
-        let reader = tokio_util_compat(stream);
-        Ok(Events { lines: reader.lines() })
+        let stream: Reader = Box::pin(self.client.request_stream(request).await?);
+        Ok(Events {
+            lines: stream.lines(),
+        })
     }
 
     /// A ConfigMap of this stage.
@@ -214,12 +300,7 @@ impl Stage {
 /// Media type of most requests.
 pub(super) const JSON: &str = "application/json";
 
-type Reader = tokio::io::BufReader<std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>>>;
-
-fn tokio_util_compat(stream: impl futures::AsyncBufRead + Send + 'static) -> Reader {
-    use tokio_util::compat::FuturesAsyncReadCompatExt;
-    tokio::io::BufReader::new(Box::pin(stream.compat()))
-}
+type Reader = Pin<Box<dyn AsyncBufRead + Send>>;
 
 /// What a watch tells.
 pub(super) struct Events {
@@ -229,9 +310,9 @@ pub(super) struct Events {
 impl Events {
     /// The next event: its type and its object. None at the end.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Value)>, Failure> {
-        let line = timeout(PATIENCE, self.lines.next_line()).await;
+        let line = timeout(PATIENCE, self.lines.next()).await;
         let line = line.map_err(|_| Failure("the watch tells nothing more".into()))?;
-        let Some(line) = line.map_err(|error| Failure(error.to_string()))? else {
+        let Some(line) = line.transpose().map_err(|error| Failure(error.to_string()))? else {
             return Ok(None);
         };
         let event: Value = serde_json::from_str(&line)?;
@@ -248,7 +329,11 @@ impl Events {
                     return Ok(object);
                 }
                 Some((found, object)) if found == type_ && type_ == "BOOKMARK" => return Ok(object),
-                other => return Err(Failure(format!("{type_} of {name} expected, but there was {other:?}"))),
+                other => {
+                    return Err(Failure(format!(
+                        "{type_} of {name} expected, but there was {other:?}"
+                    )));
+                }
             }
         }
     }
@@ -268,12 +353,23 @@ impl Expect for Answer {
                 if fits {
                     Ok(*status)
                 } else {
-                    Err(Failure(format!("{code} {reason} with {text:?} expected, but there was {status:?}")))
+                    Err(Failure(format!(
+                        "{code} {reason} with {text:?} expected, but there was {status:?}"
+                    )))
                 }
             }
-            other => Err(Failure(format!("{code} {reason} expected, but there was {other:?}"))),
+            other => Err(Failure(format!(
+                "{code} {reason} expected, but there was {other:?}"
+            ))),
         }
     }
+}
+
+/// What a refusal is about.
+pub(super) fn details(status: Status) -> Result<StatusDetails, Failure> {
+    status
+        .details
+        .ok_or_else(|| Failure("the refusal has no details".into()))
 }
 
 /// That something holds.
@@ -283,7 +379,9 @@ pub(super) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), F
 
 /// That two values are the same.
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Result<(), Failure> {
-    ensure(found == expected, || format!("{expected:?} expected, but there was {found:?}"))
+    ensure(found == expected, || {
+        format!("{expected:?} expected, but there was {found:?}")
+    })
 }
 
 /// A text of the metadata.
