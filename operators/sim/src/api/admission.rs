@@ -77,6 +77,16 @@ fn derive(resource: &Resource, object: &mut Value) {
                 object["data"][key] = json!(STANDARD.encode(text));
             }
         }
+        "daemonsets.apps" => {
+            if object::at(object, "/spec/updateStrategy/type") == Some("RollingUpdate") {
+                let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
+                for (field, default) in [("maxUnavailable", 1), ("maxSurge", 0)] {
+                    if rolling[field].is_null() {
+                        rolling[field] = json!(default);
+                    }
+                }
+            }
+        }
         "deployments.apps" => {
             if object::at(object, "/spec/strategy/type") == Some("RollingUpdate") {
                 let rolling = &mut object["spec"]["strategy"]["rollingUpdate"];
@@ -131,6 +141,7 @@ impl State {
             "namespaces" => object["spec"]["finalizers"] = json!(["kubernetes"]),
             "services" => self.admit_service(resource, None, object)?,
             "pods" => self.admit_pod(resource, object)?,
+            "daemonsets.apps" => object["metadata"]["annotations"][TEMPLATE_GENERATION] = json!("1"),
             "persistentvolumeclaims" => {
                 object::add_finalizer(object, collect::CLAIM_IN_USE);
                 if object.pointer("/spec/storageClassName").is_none()
@@ -157,17 +168,13 @@ impl State {
         if resource.name() == "services" {
             self.admit_service(resource, Some(old), new)?;
         }
-        let changed = if resource.is_custom() {
-            let mut other = old.as_object().into_iter().flatten().map(|(name, _)| name);
-            let mut more = new.as_object().into_iter().flatten().map(|(name, _)| name);
-            let differs = |name: &String| name != "metadata" && old.get(name) != new.get(name);
-            other.any(differs) || more.any(differs)
-        } else {
-            let annotations = "/metadata/annotations";
-            old.get("spec") != new.get("spec")
-                || (resource.plural == "deployments" && old.pointer(annotations) != new.pointer(annotations))
-        };
-        if changed && counts_generations(resource) {
+        if resource.name() == "pods" {
+            pods::tolerate(&mut new["spec"]);
+        }
+        if resource.name() == "daemonsets.apps" {
+            count_templates(old, new);
+        }
+        if counts_generations(resource) && counts(resource, old, new) {
             new["metadata"]["generation"] = json!(object::generation(old) + 1);
         }
         Ok(())
@@ -252,6 +259,18 @@ fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     object.pointer(&pointer)
 }
 
+/// Annotation that counts the templates that a DaemonSet had.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn count_templates(old: &Value, new: &mut Value) {
+    let count = old["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
+    let mut count: i64 = count.and_then(|count| count.parse().ok()).unwrap_or_default();
+    if old.pointer("/spec/template") != new.pointer("/spec/template") {
+        count += 1;
+    }
+    new["metadata"]["annotations"][TEMPLATE_GENERATION] = json!(count.to_string());
+}
+
 /// Sets or removes a field.
 pub(super) fn set(object: &mut Value, field: &str, value: Option<Value>) {
     if let Some(object) = object.as_object_mut() {
@@ -295,6 +314,22 @@ fn established(crd: &Value) -> Value {
         "acceptedNames": crd.pointer("/spec/names"),
         "storedVersions": [crd.pointer("/spec/versions/0/name")],
     })
+}
+
+/// Whether a change counts: one of the spec, or of what a kind has in its place.
+fn counts(resource: &Resource, old: &Value, new: &Value) -> bool {
+    let differs = |pointer: &str| old.pointer(pointer) != new.pointer(pointer);
+    let beside_metadata = || {
+        let fields = old.as_object().into_iter().chain(new.as_object()).flatten();
+        let mut fields = fields.filter(|(name, _)| *name != "metadata");
+        fields.any(|(name, _)| old.get(name) != new.get(name))
+    };
+    match resource.plural.as_str() {
+        _ if resource.is_custom() => beside_metadata(),
+        "endpointslices" => beside_metadata() || differs("/metadata/labels"),
+        "deployments" => differs("/spec") || differs("/metadata/annotations"),
+        _ => differs("/spec"),
+    }
 }
 
 /// Whether `metadata.generation` of a kind counts changes of its spec.

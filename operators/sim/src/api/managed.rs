@@ -48,6 +48,8 @@ pub(super) struct Write<'a> {
     pub(super) at: At<'a>,
     /// Whether the kind has a subresource `status`.
     pub(super) has_status: bool,
+    /// Whether the kind is one of a CustomResourceDefinition.
+    pub(super) is_custom: bool,
 }
 
 /// A field that somebody else applied otherwise.
@@ -65,6 +67,10 @@ impl Write<'_> {
             version: self.version.into(),
             subresource: self.subresource.into(),
         }
+    }
+
+    fn blank(&self) -> Value {
+        if self.is_custom { json!({}) } else { blank(self.at) }
     }
 
     /// Fields that this write cannot reach: it neither changes nor owns them.
@@ -91,7 +97,7 @@ pub(super) fn update(live: &Value, new: &mut Value, write: Write<'_>) {
         given
     };
     clear(new);
-    let before = unowned(live);
+    let before = unowned(live, write);
     let unreachable = write.unreachable();
     let found = compare(&before, new, write.at);
     let changed = found.modified.union(&found.added).without(&unreachable);
@@ -121,7 +127,21 @@ pub(super) fn apply(
 ) -> Result<Value, Vec<Conflict>> {
     let id = write.id(Operation::Apply);
     let mut managers = Managers::read(live);
-    let base = unowned(live);
+    let base = unowned(live, write);
+    if managers.owned.is_empty() && !live.is_null() {
+        // What was there before anybody applied belongs to nobody who applies.
+        let before = Write {
+            manager: "before-first-apply",
+            ..write
+        };
+        let found = compare(&write.blank(), &base, write.at);
+        let id = before.id(Operation::Update);
+        managers
+            .owned
+            .insert(id.clone(), found.added.without(&before.unreachable()));
+        managers.times.insert(id.clone(), seconds(write.now));
+        managers.strip(&id);
+    }
     let merged = merge(&base, config, Some(write.at));
     let unreachable = write.unreachable();
     let last = managers.owned.remove(&id);
@@ -172,10 +192,26 @@ fn prune(merged: &Value, last: &Fields, managers: &Managers, at: At<'_>) -> Valu
     remove(merged, &gone, Some(at))
 }
 
-/// The object without its owners; what is not there yet has no fields.
-fn unowned(live: &Value) -> Value {
+/// An object that is not there yet. Of a built-in kind it has the parts that cannot be absent in Go: nobody owns those.
+fn blank(at: At<'_>) -> Value {
+    const ALWAYS: [&str; 6] = [
+        "metadata",
+        "spec",
+        "status",
+        "template",
+        "strategy",
+        "updateStrategy",
+    ];
+    let parts = ALWAYS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), blank(at.property(name)?))));
+    Value::Object(parts.collect())
+}
+
+/// The object without its owners.
+fn unowned(live: &Value, write: Write<'_>) -> Value {
     if live.is_null() {
-        return json!({});
+        return write.blank();
     }
     let mut object = live.clone();
     clear(&mut object);

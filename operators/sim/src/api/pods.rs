@@ -158,7 +158,7 @@ impl State {
 }
 
 /// A pod stays for five minutes on a node that is not ready or unreachable, unless it says otherwise.
-fn tolerate(spec: &mut Value) {
+pub(super) fn tolerate(spec: &mut Value) {
     let mut tolerations = spec
         .get("tolerations")
         .and_then(Value::as_array)

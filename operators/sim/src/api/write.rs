@@ -49,6 +49,7 @@ impl<'a> Request<'a> {
             now: self.caller.now,
             at: resource.schema.root(),
             has_status: resource.status,
+            is_custom: resource.is_custom(),
         }
     }
 }

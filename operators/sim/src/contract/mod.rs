@@ -10,6 +10,7 @@ mod collect;
 mod delete;
 mod kinds;
 mod objects;
+mod owners;
 pub mod real;
 mod specs;
 mod stage;
@@ -58,6 +59,7 @@ pub fn all() -> impl Iterator<Item = &'static Behaviour> {
         objects::BEHAVIOURS,
         update::BEHAVIOURS,
         apply::BEHAVIOURS,
+        owners::BEHAVIOURS,
         watch::BEHAVIOURS,
         delete::BEHAVIOURS,
         collect::BEHAVIOURS,

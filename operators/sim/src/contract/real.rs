@@ -117,6 +117,8 @@ impl Real {
                 format!("--service-account-signing-key-file={}", real.file("sa.key")),
                 format!("--token-auth-file={}", real.file("tokens.csv")),
                 "--authorization-mode=RBAC".into(),
+                "--allow-privileged=true".into(),
+                "--endpoint-reconciler-type=none".into(),
                 "--service-cluster-ip-range=10.96.0.0/16".into(),
             ],
         )?;
