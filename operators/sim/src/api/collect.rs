@@ -21,7 +21,7 @@ pub(super) const ORPHAN: &str = "orphan";
 pub(super) const CLAIM_IN_USE: &str = "kubernetes.io/pvc-protection";
 
 /// Something that a controller of the server has to look at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Work {
     /// Whether the owners of an object are there.
     Owners(Key),
@@ -125,7 +125,7 @@ impl State {
             gone.extend(waiting);
             let mut object = (*object).clone();
             object::disown(&mut object, &gone);
-            self.commit(caller, key, Some(object));
+            self.store(caller, key, object);
             return;
         }
         let propagation = if waiting.is_empty() || self.owned_by(object::uid(&object)).is_empty() {
@@ -151,7 +151,7 @@ impl State {
             for dependant in self.owned_by(uid) {
                 if let Some(mut object) = self.get(&dependant).map(|object| (**object).clone()) {
                     object::disown(&mut object, &[uid.to_owned()]);
-                    self.commit(caller, &dependant, Some(object));
+                    self.store(caller, &dependant, object);
                 }
             }
             self.finalized(caller, key, ORPHAN);
@@ -205,7 +205,11 @@ impl State {
         let mut object = (**object).clone();
         object::remove_finalizer(&mut object, finalizer);
         let done = object::finalizers(&object).is_empty() && object::grace(&object).is_none();
-        self.commit(caller, key, (!done).then_some(object));
+        if done {
+            self.remove(caller, key);
+        } else {
+            self.store(caller, key, object);
+        }
     }
 
     /// Deletes what is in a namespace that is being deleted, and then the namespace.
@@ -238,9 +242,9 @@ impl State {
             }
             let done = object::finalizers(&namespace).is_empty();
             if done {
-                self.commit(caller, &key, None);
+                self.remove(caller, &key);
             } else if **self.get(&key).unwrap_or(&std::sync::Arc::default()) != namespace {
-                self.commit(caller, &key, Some(namespace));
+                self.store(caller, &key, namespace);
             }
         }
     }

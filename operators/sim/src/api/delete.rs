@@ -1,5 +1,7 @@
 //! Deletion: preconditions, grace, finalizers, and what becomes of dependants.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -42,9 +44,9 @@ pub(super) struct Preconditions {
 /// How a deletion ended.
 pub(super) enum Outcome {
     /// The object is gone; it was this.
-    Gone(Value),
+    Gone(Arc<Value>),
     /// It stays for a while, as this.
-    Waits(Value),
+    Waits(Arc<Value>),
 }
 
 impl State {
@@ -69,7 +71,7 @@ impl State {
             // Only shorter grace is given once a deletion has begun.
             Some(left) => match deletion.grace {
                 Some(grace) if grace < left => grace.max(0),
-                _ => return Ok(Outcome::Waits(marked)),
+                _ => return Ok(Outcome::Waits(Arc::new(marked))),
             },
             None if object::is_deleting(&live) => 0,
             None => grace(&resource, &live, deletion.grace),
@@ -78,9 +80,9 @@ impl State {
         let waits = grace > 0 || !object::finalizers(&marked).is_empty() || key.resource == "namespaces";
         if !waits {
             if deletion.dry_run.is_empty() {
-                self.commit(caller, key, None);
+                self.remove(caller, key);
             }
-            return Ok(Outcome::Gone(marked));
+            return Ok(Outcome::Gone(Arc::new(marked)));
         }
         mark(&mut marked, caller, grace);
         if key.resource == "namespaces" {
@@ -90,12 +92,9 @@ impl State {
             }
         }
         if marked == *live || !deletion.dry_run.is_empty() {
-            return Ok(Outcome::Waits(marked));
+            return Ok(Outcome::Waits(Arc::new(marked)));
         }
-        let stored = self.commit(caller, key, Some(marked));
-        Ok(Outcome::Waits(
-            stored.map(|object| (*object).clone()).unwrap_or_default(),
-        ))
+        Ok(Outcome::Waits(self.store(caller, key, marked)))
     }
 
     /// Ends the grace of an object that is being deleted.
@@ -106,11 +105,11 @@ impl State {
         let mut object = (**live).clone();
         if object::finalizers(&object).is_empty() {
             if key.resource != "namespaces" {
-                self.commit(caller, key, None);
+                self.remove(caller, key);
             }
         } else if object::grace(&object).is_some() {
             object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-            self.commit(caller, key, Some(object));
+            self.store(caller, key, object);
         }
     }
 }

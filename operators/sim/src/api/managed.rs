@@ -1,6 +1,7 @@
 //! Who owns which field of an object: `metadata.managedFields`, server-side apply and its conflicts
 //! (Kubernetes: structured-merge-diff/merge, apimachinery/managedfields).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -69,8 +70,15 @@ impl Write<'_> {
         }
     }
 
-    fn blank(&self) -> Value {
-        if self.is_custom { json!({}) } else { blank(self.at) }
+    /// What a write starts from.
+    fn before<'o>(&self, live: &'o Value) -> Cow<'o, Value> {
+        if !live.is_null() {
+            Cow::Borrowed(live)
+        } else if self.is_custom {
+            Cow::Owned(json!({}))
+        } else {
+            Cow::Owned(blank(self.at))
+        }
     }
 
     /// Fields that this write cannot reach: it neither changes nor owns them.
@@ -97,7 +105,7 @@ pub(super) fn update(live: &Value, new: &mut Value, write: Write<'_>) {
         given
     };
     clear(new);
-    let before = unowned(live, write);
+    let before = write.before(live);
     let unreachable = write.unreachable();
     let found = compare(&before, new, write.at);
     let changed = found.modified.union(&found.added).without(&unreachable);
@@ -127,14 +135,14 @@ pub(super) fn apply(
 ) -> Result<Value, Vec<Conflict>> {
     let id = write.id(Operation::Apply);
     let mut managers = Managers::read(live);
-    let base = unowned(live, write);
+    let base = &*write.before(live);
     if managers.owned.is_empty() && !live.is_null() {
         // What was there before anybody applied belongs to nobody who applies.
         let before = Write {
             manager: "before-first-apply",
             ..write
         };
-        let found = compare(&write.blank(), &base, write.at);
+        let found = compare(&write.before(&Value::Null), base, write.at);
         let id = before.id(Operation::Update);
         managers
             .owned
@@ -142,16 +150,17 @@ pub(super) fn apply(
         managers.times.insert(id.clone(), seconds(write.now));
         managers.strip(&id);
     }
-    let merged = merge(&base, config, Some(write.at));
+    let merged = merge(base, config, Some(write.at));
     let unreachable = write.unreachable();
     let last = managers.owned.remove(&id);
     let mine = fields(config, write.at).without(&unreachable);
+    let dropped = last.filter(|last| !last.difference(&mine).is_empty());
     managers.owned.insert(id.clone(), mine);
-    let mut new = match last {
+    let mut new = match dropped {
         Some(last) => prune(&merged, &last, &managers, write.at),
         None => merged,
     };
-    let found = compare(&base, &new, write.at);
+    let found = compare(base, &new, write.at);
     let changed = found.modified.union(&found.added).without(&unreachable);
     let removed = found.removed.without(&unreachable);
     let mut conflicts = Vec::new();
@@ -170,7 +179,7 @@ pub(super) fn apply(
         return Err(conflicts);
     }
     managers.owned.retain(|_, owned| !owned.is_empty());
-    if base != new {
+    if *base != new {
         managers.times.insert(id.clone(), seconds(write.now));
     }
     managers.strip(&id);
@@ -206,16 +215,6 @@ fn blank(at: At<'_>) -> Value {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), blank(at.property(name)?))));
     Value::Object(parts.collect())
-}
-
-/// The object without its owners.
-fn unowned(live: &Value, write: Write<'_>) -> Value {
-    if live.is_null() {
-        return write.blank();
-    }
-    let mut object = live.clone();
-    clear(&mut object);
-    object
 }
 
 /// Removes `metadata.managedFields`.

@@ -11,6 +11,7 @@ mod fields;
 mod http;
 mod managed;
 mod object;
+mod path;
 mod pods;
 mod quantity;
 mod read;
@@ -29,7 +30,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::CustomResourceExt;
@@ -119,25 +120,16 @@ struct Shared {
 }
 
 impl ApiServer {
-    /// A server with the namespaces of every cluster and our CustomResourceDefinitions.
+    /// A server with the namespaces of every cluster and our CustomResourceDefinitions. They are older than the run.
     pub fn new(clock: Clock) -> Self {
-        let server = Self {
+        static EQUIPPED: LazyLock<State> = LazyLock::new(equipped);
+        let state = EQUIPPED.clone();
+        Self {
             shared: Arc::new(Shared {
                 clock,
-                state: Mutex::new(State::new()),
-                revision: channel::Sender::new(0),
+                revision: channel::Sender::new(state.revision()),
+                state: Mutex::new(state),
             }),
-        };
-        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            server.install(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
-        }
-        server.install(serde_json::to_value(kok_api::Cluster::crd()).unwrap_or_default());
-        server
-    }
-
-    fn install(&self, object: Value) {
-        if let Err(error) = self.create("kube-apiserver", object) {
-            tracing::error!(%error, "not installed");
         }
     }
 
@@ -171,7 +163,8 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn create(&self, actor: &str, object: Value) -> Result<Value, Status> {
-        self.write(actor, |state, caller| state.create_as(caller, object))
+        let created = self.write(actor, |state, caller| state.create_as(caller, object))?;
+        Ok((*created).clone())
     }
 
     /// Applies an object as `kubectl apply --server-side` does; the field manager is the actor.
@@ -187,7 +180,7 @@ impl ApiServer {
                 object::name(&object),
             );
             let written = state.apply(&Request::of(caller), &resource, &key, object, false)?;
-            Ok(written.object)
+            Ok((*written.object).clone())
         })
     }
 
@@ -196,9 +189,10 @@ impl ApiServer {
     /// # Errors
     /// As the HTTP face refuses it.
     pub fn update(&self, actor: &str, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, Status> {
-        self.write(actor, |state, caller| {
+        let changed = self.write(actor, |state, caller| {
             state.change(&Request::of(caller), key, change)
-        })
+        })?;
+        Ok((*changed).clone())
     }
 
     /// Changes the status of an object, and nothing else of it. A change that changes nothing writes nothing.
@@ -211,13 +205,14 @@ impl ApiServer {
         key: &Key,
         change: impl FnOnce(&mut Value),
     ) -> Result<Value, Status> {
-        self.write(actor, |state, caller| {
+        let changed = self.write(actor, |state, caller| {
             let request = Request {
                 subresource: "status",
                 ..Request::of(caller)
             };
             state.change(&request, key, change)
-        })
+        })?;
+        Ok((*changed).clone())
     }
 
     /// Deletes an object, with the grace that its kind gives it.
@@ -303,4 +298,24 @@ impl ApiServer {
 /// A time as it is written in metadata.
 fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What every server has from the start.
+fn equipped() -> State {
+    let mut state = State::new();
+    let caller = Caller {
+        actor: "kube-apiserver".into(),
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let namespaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
+    let namespaces =
+        namespaces.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    let definition = serde_json::to_value(kok_api::Cluster::crd()).unwrap_or_default();
+    for object in namespaces.into_iter().chain([definition]) {
+        if let Err(error) = state.create_as(&caller, object) {
+            tracing::error!(%error, "not there from the start");
+        }
+        state.settle(caller.now);
+    }
+    state
 }

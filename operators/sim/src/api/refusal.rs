@@ -1,5 +1,7 @@
 //! How an API server says no: codes, reasons and messages.
 
+use std::fmt::{self, Display};
+
 use kube::core::Status;
 use kube::core::response::{StatusCause, StatusDetails};
 
@@ -147,16 +149,16 @@ pub(super) struct FieldError {
 }
 
 impl FieldError {
-    fn new(reason: &'static str, field: &str, message: String) -> Self {
+    fn new(reason: &'static str, field: impl Display, message: String) -> Self {
         Self {
             reason,
-            field: field.into(),
+            field: field.to_string(),
             message,
         }
     }
 
     /// A value that is wrong, as it is shown, and why.
-    pub(super) fn invalid(field: &str, value: &str, why: &str) -> Self {
+    pub(super) fn invalid(field: impl Display, value: &str, why: &str) -> Self {
         Self::new(
             "FieldValueInvalid",
             field,
@@ -165,7 +167,7 @@ impl FieldError {
     }
 
     /// A value that breaks a rule, and what the rule says. What is no scalar is not shown.
-    pub(super) fn broken_rule(field: &str, value: Option<&Value>, why: &str) -> Self {
+    pub(super) fn broken_rule(field: impl Display, value: Option<&Value>, why: &str) -> Self {
         match value {
             Some(value) if !value.is_object() && !value.is_array() => {
                 Self::invalid(field, &value.to_string(), why)
@@ -174,7 +176,7 @@ impl FieldError {
         }
     }
 
-    pub(super) fn required(field: &str, why: &str) -> Self {
+    pub(super) fn required(field: impl Display, why: &str) -> Self {
         let message = if why.is_empty() {
             "Required value".into()
         } else {
@@ -183,7 +185,7 @@ impl FieldError {
         Self::new("FieldValueRequired", field, message)
     }
 
-    pub(super) fn unsupported(field: &str, value: &str, supported: &[String]) -> Self {
+    pub(super) fn unsupported(field: impl Display, value: &str, supported: &[String]) -> Self {
         let message = format!(
             "Unsupported value: {value}: supported values: {}",
             supported.join(", ")
@@ -191,29 +193,29 @@ impl FieldError {
         Self::new("FieldValueNotSupported", field, message)
     }
 
-    pub(super) fn duplicate(field: &str, value: &str) -> Self {
+    pub(super) fn duplicate(field: impl Display, value: &str) -> Self {
         Self::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
     }
 
-    pub(super) fn not_found(field: &str, value: &str) -> Self {
+    pub(super) fn not_found(field: impl Display, value: &str) -> Self {
         Self::new("FieldValueNotFound", field, format!("Not found: {value:?}"))
     }
 
-    pub(super) fn too_long(field: &str, most: usize) -> Self {
+    pub(super) fn too_long(field: impl Display, most: usize) -> Self {
         let message = format!("Too long: may not be more than {most} bytes");
         Self::new("FieldValueTooLong", field, message)
     }
 
-    pub(super) fn too_many(field: &str, count: usize, most: usize) -> Self {
+    pub(super) fn too_many(field: impl Display, count: usize, most: usize) -> Self {
         let message = format!("Too many: {count}: must have at most {most} items");
         Self::new("FieldValueTooMany", field, message)
     }
 
-    pub(super) fn forbidden(field: &str, why: &str) -> Self {
+    pub(super) fn forbidden(field: impl Display, why: &str) -> Self {
         Self::new("FieldValueForbidden", field, format!("Forbidden: {why}"))
     }
 
-    pub(super) fn wrong_type(field: &str, value: &str, why: &str) -> Self {
+    pub(super) fn wrong_type(field: impl Display, value: &str, why: &str) -> Self {
         Self::new(
             "FieldValueTypeInvalid",
             field,
@@ -222,8 +224,8 @@ impl FieldError {
     }
 }
 
-impl std::fmt::Display for FieldError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for FieldError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.field, self.message)
     }
 }

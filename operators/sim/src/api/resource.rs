@@ -21,6 +21,8 @@ pub(super) struct Resource {
     pub(super) schema: Schema,
     /// Rules of a custom resource; None for a built-in kind.
     pub(super) rules: Option<CompiledSchema>,
+    /// Whether a rule looks at the status.
+    pub(super) rules_of_status: bool,
 }
 
 impl fmt::Debug for Resource {
@@ -60,6 +62,9 @@ impl Resource {
             status: version.pointer("/subresources/status").is_some(),
             schema: Schema::custom(schema),
             rules: Some(kube_cel::compile_schema(schema)),
+            rules_of_status: schema
+                .pointer("/properties/status")
+                .is_some_and(|status| status.to_string().contains("x-kubernetes-validations")),
         })
     }
 }
@@ -145,6 +150,7 @@ static BUILT_IN: LazyLock<HashMap<String, Arc<Resource>>> = LazyLock::new(|| {
                 status: kind.status,
                 schema: Schema::built_in(&format!("{}.{}", kind.package, kind.kind))?,
                 rules: None,
+                rules_of_status: false,
             };
             Some((resource.name(), Arc::new(resource)))
         })

@@ -31,6 +31,7 @@ pub(super) struct Record {
 }
 
 /// Objects and history of a server.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) resources: Resources,
     /// What the controllers of the server have to look at since the last change.
@@ -170,13 +171,21 @@ impl State {
         format!("00000000-0000-4000-8000-{:012x}", self.uids)
     }
 
-    /// Stores what an object is now, or that it is gone, and gives it a new resourceVersion.
-    pub(super) fn commit(&mut self, caller: &Caller, key: &Key, after: Option<Value>) -> Option<Arc<Value>> {
+    /// Stores what an object is now, with a new resourceVersion.
+    pub(super) fn store(&mut self, caller: &Caller, key: &Key, mut object: Value) -> Arc<Value> {
+        object["metadata"]["resourceVersion"] = json!((self.revision + 1).to_string());
+        let object = Arc::new(object);
+        self.commit(caller, key, Some(object.clone()));
+        object
+    }
+
+    /// Removes an object.
+    pub(super) fn remove(&mut self, caller: &Caller, key: &Key) {
+        self.commit(caller, key, None);
+    }
+
+    fn commit(&mut self, caller: &Caller, key: &Key, after: Option<Arc<Value>>) {
         self.revision += 1;
-        let after = after.map(|mut object| {
-            object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-            Arc::new(object)
-        });
         let before = match &after {
             Some(after) => self.objects.insert(key.clone(), after.clone()),
             None => self.objects.remove(key),
@@ -193,9 +202,8 @@ impl State {
             },
             key: key.clone(),
             before,
-            after: after.clone(),
+            after,
         });
-        after
     }
 
     fn index(&mut self, key: &Key, before: Option<&Value>, after: Option<&Value>) {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::path::Path;
 use super::quantity;
 use super::refusal::FieldError;
 use super::schema::{At, ListType, Node, Type};
@@ -13,26 +14,26 @@ use super::schema::{At, ListType, Node, Type};
 /// Paths of the fields that the schema does not know.
 pub(super) fn unknown(object: &Value, at: At<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    walk_unknown(object, at, "", &mut found);
+    walk_unknown(object, at, Path::Root, &mut found);
     found
 }
 
-fn walk_unknown(value: &Value, at: At<'_>, path: &str, found: &mut Vec<String>) {
+fn walk_unknown(value: &Value, at: At<'_>, path: Path<'_>, found: &mut Vec<String>) {
     match value {
         Value::Object(map) if !is_free(at.node()) => {
             for (name, value) in map {
-                let path = join(path, name);
+                let path = Path::Field(&path, name);
                 match at.field(name) {
-                    Some(below) => walk_unknown(value, below, &path, found),
+                    Some(below) => walk_unknown(value, below, path, found),
                     None if at.node().open => {}
-                    None => found.push(path),
+                    None => found.push(path.to_string()),
                 }
             }
         }
         Value::Array(items) => {
             if let Some(at) = at.items() {
                 for (index, item) in items.iter().enumerate() {
-                    walk_unknown(item, at, &format!("{path}[{index}]"), found);
+                    walk_unknown(item, at, Path::Item(&path, index), found);
                 }
             }
         }
@@ -142,7 +143,7 @@ pub(super) fn canonicalize(value: &mut Value, at: At<'_>) {
 /// Values of the wrong JSON type: what a typed client could not even decode.
 pub(super) fn undecodable(value: &Value, at: At<'_>) -> Option<String> {
     let mut found = None;
-    walk_types(value, at, "", &mut |path, expected, value| {
+    walk_types(value, at, Path::Root, &mut |path, expected, value| {
         found.get_or_insert_with(|| {
             format!(
                 "json: cannot unmarshal {} into field {path} of type {expected}",
@@ -153,7 +154,7 @@ pub(super) fn undecodable(value: &Value, at: At<'_>) -> Option<String> {
     found
 }
 
-fn walk_types(value: &Value, at: At<'_>, path: &str, wrong: &mut impl FnMut(&str, &str, &Value)) {
+fn walk_types(value: &Value, at: At<'_>, path: Path<'_>, wrong: &mut impl FnMut(Path<'_>, &str, &Value)) {
     if value.is_null() {
         return;
     }
@@ -169,14 +170,14 @@ fn walk_types(value: &Value, at: At<'_>, path: &str, wrong: &mut impl FnMut(&str
         Value::Object(map) => {
             for (name, value) in map {
                 if let Some(below) = at.field(name) {
-                    walk_types(value, below, &join(path, name), wrong);
+                    walk_types(value, below, Path::Field(&path, name), wrong);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(at) = at.items() {
                 for (index, item) in items.iter().enumerate() {
-                    walk_types(item, at, &format!("{path}[{index}]"), wrong);
+                    walk_types(item, at, Path::Item(&path, index), wrong);
                 }
             }
         }
@@ -215,11 +216,11 @@ fn type_name(value: &Value) -> &'static str {
 /// What is wrong with a custom resource by its schema, but for its CEL rules.
 pub(super) fn violations(object: &Value, at: At<'_>) -> Vec<FieldError> {
     let mut found = Vec::new();
-    check(object, at, "", &mut found);
+    check(object, at, Path::Root, &mut found);
     found
 }
 
-fn check(value: &Value, at: At<'_>, path: &str, found: &mut Vec<FieldError>) {
+fn check(value: &Value, at: At<'_>, path: Path<'_>, found: &mut Vec<FieldError>) {
     let node = at.node();
     if value.is_null() && node.nullable {
         return;
@@ -235,12 +236,12 @@ fn check(value: &Value, at: At<'_>, path: &str, found: &mut Vec<FieldError>) {
         Value::Object(map) => {
             for name in &node.required {
                 if !map.contains_key(name) {
-                    found.push(FieldError::required(&join(path, name), ""));
+                    found.push(FieldError::required(Path::Field(&path, name), ""));
                 }
             }
             for (name, value) in map {
                 if let Some(below) = at.field(name) {
-                    check(value, below, &join(path, name), found);
+                    check(value, below, Path::Field(&path, name), found);
                 }
             }
         }
@@ -248,7 +249,7 @@ fn check(value: &Value, at: At<'_>, path: &str, found: &mut Vec<FieldError>) {
             duplicates(items, &node.list, path, found);
             if let Some(at) = at.items() {
                 for (index, item) in items.iter().enumerate() {
-                    check(item, at, &format!("{path}[{index}]"), found);
+                    check(item, at, Path::Item(&path, index), found);
                 }
             }
         }
@@ -256,7 +257,7 @@ fn check(value: &Value, at: At<'_>, path: &str, found: &mut Vec<FieldError>) {
     }
 }
 
-fn limits(value: &Value, node: &Node, path: &str, found: &mut Vec<FieldError>) {
+fn limits(value: &Value, node: &Node, path: Path<'_>, found: &mut Vec<FieldError>) {
     let limits = &node.limits;
     let invalid = |why: &str| FieldError::invalid(path, &value.to_string(), &format!("{path} in body {why}"));
     if let Some(allowed) = limits.one_of.as_ref().filter(|allowed| !allowed.contains(value)) {
@@ -302,7 +303,7 @@ fn limits(value: &Value, node: &Node, path: &str, found: &mut Vec<FieldError>) {
 }
 
 /// Items that are the same where the list is a set or a map.
-fn duplicates(items: &[Value], list: &ListType, path: &str, found: &mut Vec<FieldError>) {
+fn duplicates(items: &[Value], list: &ListType, path: Path<'_>, found: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (index, item) in items.iter().enumerate() {
         let identity = match list {
@@ -316,15 +317,7 @@ fn duplicates(items: &[Value], list: &ListType, path: &str, found: &mut Vec<Fiel
             }
         };
         if !seen.insert(identity.clone()) {
-            found.push(FieldError::duplicate(&format!("{path}[{index}]"), &identity));
+            found.push(FieldError::duplicate(Path::Item(&path, index), &identity));
         }
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.into()
-    } else {
-        format!("{path}.{name}")
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Request<'a> {
 
 /// What a write led to.
 pub(super) struct Written {
-    pub(super) object: Value,
+    pub(super) object: Arc<Value>,
     pub(super) created: bool,
 }
 
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// Creates an object for a controller of the server, or for a model.
-    pub(super) fn create_as(&mut self, caller: &Caller, object: Value) -> Result<Value, Status> {
+    pub(super) fn create_as(&mut self, caller: &Caller, object: Value) -> Result<Arc<Value>, Status> {
         let resource = self.resource_of(&object)?;
         let namespace = object::namespace(&object).map(str::to_owned);
         self.create(&Request::of(caller), &resource, namespace.as_deref(), object)
@@ -90,7 +90,7 @@ impl State {
         resource: &Arc<Resource>,
         namespace: Option<&str>,
         mut object: Value,
-    ) -> Result<Value, Status> {
+    ) -> Result<Arc<Value>, Status> {
         identify(resource, namespace, None, &mut object)?;
         if !object::resource_version(&object).is_empty() {
             return Err(refusal::bad_request(
@@ -130,7 +130,7 @@ impl State {
         request: &Request<'_>,
         resource: &Arc<Resource>,
         mut object: Value,
-    ) -> Result<Value, Status> {
+    ) -> Result<Arc<Value>, Status> {
         let key = Key::new(
             &resource.name(),
             object::namespace(&object),
@@ -143,10 +143,9 @@ impl State {
             return Err(refusal::already_exists(resource, &key.name));
         }
         if request.dry_run {
-            return Ok(object);
+            return Ok(Arc::new(object));
         }
-        let stored = self.commit(&request.caller, &key, Some(object));
-        Ok(stored.map(|object| (*object).clone()).unwrap_or_default())
+        Ok(self.store(&request.caller, &key, object))
     }
 
     /// Whether the namespace takes new objects.
@@ -294,7 +293,7 @@ impl State {
         request: &Request<'_>,
         key: &Key,
         change: impl FnOnce(&mut Value),
-    ) -> Result<Value, Status> {
+    ) -> Result<Arc<Value>, Status> {
         let resource = self.resource(&key.resource)?;
         let Some(live) = self.get(key).cloned() else {
             return Err(refusal::not_found(&resource, &key.name));
@@ -313,7 +312,7 @@ impl State {
         request: &Request<'_>,
         resource: &Arc<Resource>,
         key: &Key,
-        live: &Value,
+        live: &Arc<Value>,
         mut object: Value,
     ) -> Result<Written, Status> {
         let (seen, latest) = (object::resource_version(&object), object::resource_version(live));
@@ -341,7 +340,7 @@ impl State {
         }
         if request.dry_run {
             return Ok(Written {
-                object,
+                object: Arc::new(object),
                 created: false,
             });
         }
@@ -350,14 +349,13 @@ impl State {
             && object::grace(live).is_none()
             && key.resource != "namespaces";
         if finished {
-            self.commit(&request.caller, key, None);
+            self.remove(&request.caller, key);
             return Ok(Written {
-                object,
+                object: Arc::new(object),
                 created: false,
             });
         }
-        let stored = self.commit(&request.caller, key, Some(object));
-        let object = stored.map(|object| (*object).clone()).unwrap_or_default();
+        let object = self.store(&request.caller, key, object);
         Ok(Written {
             object,
             created: false,
@@ -500,17 +498,35 @@ fn is_stored_short(resource: &Resource) -> bool {
 
 /// Whether two versions of an object differ in nothing but when somebody came to own fields.
 fn same(one: &Value, other: &Value) -> bool {
-    let timeless = |object: &Value| {
-        let mut object = object.clone();
-        let entries = object
-            .pointer_mut("/metadata/managedFields")
-            .and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten() {
-            admission::set(entry, "time", None);
-        }
-        object
+    same_but(one, other, "metadata", |one, other| {
+        same_but(one, other, "managedFields", |one, other| {
+            let entries = |value: &'_ Value| value.as_array().map(Vec::len);
+            entries(one) == entries(other)
+                && one
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .zip(other.as_array().into_iter().flatten())
+                    .all(|(one, other)| same_but(one, other, "time", |_, _| true))
+        })
+    })
+}
+
+/// Whether two maps are the same but for one field, which is compared in its own way.
+fn same_but(one: &Value, other: &Value, field: &str, compare: impl Fn(&Value, &Value) -> bool) -> bool {
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else {
+        return one == other;
     };
-    one == other || timeless(one) == timeless(other)
+    let rest = |map: &'_ serde_json::Map<String, Value>| map.len() - usize::from(map.contains_key(field));
+    let absent = Value::Null;
+    rest(one) == rest(other)
+        && one
+            .iter()
+            .all(|(name, value)| name == field || other.get(name) == Some(value))
+        && compare(
+            one.get(field).unwrap_or(&absent),
+            other.get(field).unwrap_or(&absent),
+        )
 }
 
 /// RFC 7386.
