@@ -194,6 +194,9 @@ fn a_cluster_that_cannot_start_says_why_and_delays_no_other() {
     let mut broken = minimal(30464);
     broken["placement"] = json!({"nodeSelector": {"no-such-label": "x"}});
     let broken = Cluster::submit("nowhere", &broken);
+    eventually("the first one has the port", 30, || {
+        kubectl(&["get", "service", "-n", "cluster-nowhere", "apiserver-external"])
+    });
     let second = Cluster::submit("taken", &minimal(30464));
     let good = Cluster::submit("beside", &minimal(30465));
     good.wait("Available", "True", 60);

@@ -174,9 +174,9 @@ fn node_ports(service: &Value) -> Vec<i64> {
     ports.filter_map(|port| port.get("nodePort")?.as_i64()).collect()
 }
 
-/// The lowest free address of 10.96.0.0/16, but for the first, which is that of the API itself.
+/// The lowest free address of 10.112.0.0/16, but for the first, which is that of the API itself.
 fn free_address(taken: &BTreeSet<&str>) -> String {
-    let addresses = (2..u16::MAX).map(|number| format!("10.96.{}.{}", number >> 8, number & 255));
+    let addresses = (2..u16::MAX).map(|number| format!("10.112.{}.{}", number >> 8, number & 255));
     let mut free = addresses.filter(|address| !taken.contains(address.as_str()));
     free.next().unwrap_or_default()
 }

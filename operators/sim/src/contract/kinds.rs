@@ -44,7 +44,7 @@ async fn a_service_gets_an_address(stage: &Stage) -> Outcome {
         .await?;
     let spec = &created["spec"];
     let address = spec["clusterIP"].as_str().unwrap_or_default();
-    ensure(address.starts_with("10.96."), || created.to_string())?;
+    ensure(address.starts_with("10.112."), || created.to_string())?;
     same(spec["clusterIPs"].clone(), json!([address]))?;
     same(
         spec["ports"].clone(),
@@ -169,8 +169,8 @@ async fn the_address_of_a_service_cannot_change(stage: &Stage) -> Outcome {
     stage
         .post("services", &service("a", json!({"ports": [{"port": 80}]})))
         .await?;
-    let patch = json!({"spec": {"clusterIP": "10.96.200.200", "clusterIPs": ["10.96.200.200"]}});
-    let text = "spec.clusterIPs[0]: Invalid value: [\"10.96.200.200\"]: may not change once set";
+    let patch = json!({"spec": {"clusterIP": "10.112.200.200", "clusterIPs": ["10.112.200.200"]}});
+    let text = "spec.clusterIPs[0]: Invalid value: [\"10.112.200.200\"]: may not change once set";
     stage
         .patch("services/a", &patch)
         .await

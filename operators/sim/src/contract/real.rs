@@ -119,7 +119,7 @@ impl Real {
                 "--authorization-mode=RBAC".into(),
                 "--allow-privileged=true".into(),
                 "--endpoint-reconciler-type=none".into(),
-                "--service-cluster-ip-range=10.96.0.0/16".into(),
+                "--service-cluster-ip-range=10.112.0.0/16".into(),
             ],
         )?;
         real.until_ready().await?;
