@@ -76,6 +76,7 @@ async fn assert_stored_alike(real: &Stage) {
     let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|file| file.unwrap().path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
     let mut compared = 0;
