@@ -122,14 +122,21 @@ fn an_address_that_is_away_for_a_while_changes_nothing() {
     world.settle();
     give(&mut world, &json!([{"ip": "192.0.2.7"}]));
     world.settle();
-    // The Service was deleted and made again.
+    // The Service was deleted and made again; the rest is kept as it was meanwhile.
     world
         .view
         .objects
-        .retain(|key, _| key.kind != SERVICE || key.name != "apiserver-external");
+        .retain(|key, _| !["apiserver-external", "kube-scheduler"].contains(&key.name.as_str()));
     assert_eq!(
         names(&world.settle()),
-        ["Apply Service cluster-minimal/apiserver-external (Missing)"]
+        [
+            "Apply Service cluster-minimal/apiserver-external (Missing)",
+            "Apply Deployment cluster-minimal/kube-scheduler (Missing)"
+        ]
+    );
+    assert_eq!(
+        world.view.cluster.status.as_ref().unwrap().endpoint.as_deref(),
+        Some("https://192.0.2.7:6443")
     );
     give(&mut world, &json!([{"ip": "192.0.2.9"}]));
     assert_eq!(servers(&world.settle()), ["https://192.0.2.9:6443"]);

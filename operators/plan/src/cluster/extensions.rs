@@ -253,7 +253,6 @@ fn context(
                 "port": ends.port,
                 "url": ends.external_url,
                 "ip": ends.shared_ip,
-                "addressType": if ends.shared_ip.is_some_and(|address| address.is_ipv6()) { "IPv6" } else { "IPv4" },
             },
             "caPEM": view.ca_pem.clone().unwrap_or_default(),
         },
