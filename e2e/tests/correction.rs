@@ -83,12 +83,8 @@ fn what_the_api_server_would_refuse_is_refused_before_anything_changes() {
     ];
     for (what, pointer, value, words) in edits {
         let mut wrong = good.clone();
-        if let Some(field) = wrong.pointer_mut(pointer) {
-            *field = value;
-        } else {
-            let (parent, field) = pointer.rsplit_once('/').unwrap();
-            wrong.pointer_mut(parent).unwrap()[field] = value;
-        }
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        wrong.pointer_mut(parent).unwrap()[field] = value;
         cluster.edit(&wrong);
         cluster.wait("Valid", "False", 30);
         let told = cluster.condition("Valid");
