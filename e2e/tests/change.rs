@@ -206,7 +206,7 @@ fn a_cluster_that_cannot_start_says_why_and_delays_no_other() {
         }
     });
     let told = second.condition("Valid");
-    assert!(told.contains("taken by Cluster nowhere"), "{told}");
+    assert!(told.contains("taken by Service cluster-nowhere/"), "{told}");
     assert!(
         kubectl(&["get", "namespace", "cluster-taken"]).is_err(),
         "a refused Cluster got a namespace"

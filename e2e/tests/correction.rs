@@ -63,18 +63,6 @@ fn what_the_api_server_would_refuse_is_refused_before_anything_changes() {
             "etcd-trial",
         ),
         (
-            "a label",
-            "/placement",
-            json!({"nodeSelector": {"a b": "c"}}),
-            "refuse",
-        ),
-        (
-            "a toleration",
-            "/placement",
-            json!({"tolerations": [{"operator": "Sometimes"}]}),
-            "refuse",
-        ),
-        (
             "a taken port",
             "/endpoint/port",
             json!(30472),

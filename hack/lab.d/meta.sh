@@ -35,6 +35,8 @@ start_control_plane() {
 }
 
 install_addons() {
+  # Without a request it is the first to starve on a loaded machine, and Services then lead to pods that are gone.
+  kubectl_meta set resources -n kube-system daemonset/kube-proxy --requests=cpu=100m
   fill_in "$HACK/lab.d/meta/coredns.yaml" | kubectl_meta apply --server-side -f -
   fill_in "$HACK/lab.d/meta/storage.yaml" | kubectl_meta apply --server-side -f -
 }

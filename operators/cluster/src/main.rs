@@ -10,6 +10,7 @@ use kok_cluster::operator::Operator;
 use kok_plan::cluster::view::OperatorFacts;
 use kok_runtime::admin::{Admin, PlanBook, Readiness};
 use kok_runtime::metrics::Metrics;
+use kok_runtime::retry::RetryBudget;
 use kok_runtime::shutdown::Shutdown;
 use kok_runtime::telemetry::{self, LogFormat};
 use kube::Client;
@@ -73,6 +74,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         plans,
         connect: Arc::new(Network),
         clock: Arc::new(Timestamp::now),
+        retries: RetryBudget::new(),
     };
     operator.run(&shutdown).await?;
     admin.await??;

@@ -37,6 +37,8 @@ pub struct Operator {
     pub connect: Arc<dyn Connect>,
     /// The time of day.
     pub clock: Clock,
+    /// When a failing Cluster is tried again.
+    pub retries: RetryBudget,
 }
 
 /// Another replica leads now. The process must end, so that no half-done work goes on beside the new leader.
@@ -96,7 +98,7 @@ impl Operator {
             events: Events::new(self.client.clone(), NAME, &self.identity),
             metrics: self.metrics,
             plans: self.plans,
-            retries: RetryBudget::new(),
+            retries: self.retries,
         };
         controller::run(self.client, &self.facts.namespace, context, stop).await;
     }

@@ -16,6 +16,8 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as
 const FIRST: Duration = Duration::from_secs(1);
 /// No wait is longer.
 const LONGEST: Duration = Duration::from_mins(5);
+/// Each wait is by this part of it longer or shorter at most.
+const SPREAD: f64 = 0.5;
 /// What lost a race is read again at once, so often in a row.
 const CONFLICTS_AT_ONCE: u32 = 3;
 /// The wait before that.
@@ -23,13 +25,22 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 /// What can never succeed as it is, or is ours to fix, is tried this rarely; a change of the object comes before.
 const HOPELESS: Duration = Duration::from_mins(1);
 
+/// Where chance comes from: a number from 0 to 1 for an object and the count of its failures.
+pub type Jitter = Box<dyn Fn(&str, u32) -> f64 + Send + Sync>;
+
 /// How long to wait before an object is tried again: about 1 s, 2 s, 4 s ... up to 5 minutes, each half as
 /// much longer or shorter by chance, so that objects that failed together do not return together.
 ///
 /// Holds an entry only for objects that are failing.
-#[derive(Default)]
 pub struct RetryBudget {
     failing: Mutex<HashMap<String, Failing>>,
+    jitter: Jitter,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 struct Failing {
@@ -40,7 +51,15 @@ struct Failing {
 impl RetryBudget {
     /// No object is failing.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_jitter(Box::new(|_, _| fastrand::f64()))
+    }
+
+    /// No object is failing, and chance comes from `jitter`: a run that is to be repeated gives its own.
+    pub fn with_jitter(jitter: Jitter) -> Self {
+        Self {
+            failing: Mutex::default(),
+            jitter,
+        }
     }
 
     /// Records a failure of `key` and says how long to wait.
@@ -51,7 +70,9 @@ impl RetryBudget {
             if class == ErrorClass::Conflict && entry.failures <= CONFLICTS_AT_ONCE {
                 return AT_ONCE;
             }
-            let wait = entry.backoff.next_backoff().unwrap_or(LONGEST).min(LONGEST);
+            let middle = entry.backoff.next_backoff().unwrap_or(LONGEST);
+            let factor = 1.0 - SPREAD + 2.0 * SPREAD * (self.jitter)(key, entry.failures).clamp(0.0, 1.0);
+            let wait = middle.mul_f64(factor).min(LONGEST);
             match class {
                 ErrorClass::Invalid | ErrorClass::Bug => wait.max(HOPELESS),
                 ErrorClass::Transient | ErrorClass::Conflict | ErrorClass::Fenced => wait,
@@ -79,7 +100,7 @@ impl Failing {
         let backoff = ExponentialBackoffBuilder::new()
             .with_initial_interval(FIRST)
             .with_multiplier(2.0)
-            .with_randomization_factor(0.5)
+            .with_randomization_factor(0.0) // ours comes on top
             .with_max_interval(LONGEST)
             .with_max_elapsed_time(None) // never give up
             .build();
@@ -104,6 +125,17 @@ mod tests {
             );
         }
         assert_eq!(budget.failures("a"), 20);
+    }
+
+    #[test]
+    fn the_same_chance_gives_the_same_waits() {
+        let waits = |jitter: f64| {
+            let budget = RetryBudget::with_jitter(Box::new(move |_, _| jitter));
+            [(); 3].map(|()| budget.after("a", ErrorClass::Transient).as_millis())
+        };
+        assert_eq!(waits(0.5), [1000, 2000, 4000]);
+        assert_eq!(waits(0.0), [500, 1000, 2000]);
+        assert_eq!(waits(1.0), [1500, 3000, 6000]);
     }
 
     #[test]
