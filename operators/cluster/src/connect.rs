@@ -46,6 +46,7 @@ impl Connect for Network {
         let mut config = config.ok()?;
         config.connect_timeout = Some(DEADLINE);
         config.read_timeout = Some(DEADLINE);
+        config.default_retry = false;
         Client::try_from(config).ok()
     }
 
@@ -55,5 +56,41 @@ impl Connect for Network {
         credentials: &'a EtcdCredentials,
     ) -> BoxFuture<'a, Observed<EtcdFacts>> {
         Box::pin(etcd::observe(hosts, credentials))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_business_cluster_that_is_not_ready_is_asked_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\n\
+             users: [{{name: u, user: {{}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
+        );
+        let client = Network.business(&kubeconfig).unwrap();
+        Api::<Namespace>::all(client).get("kube-system").await.unwrap_err();
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 }
