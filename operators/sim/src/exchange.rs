@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::gate::{AnswerBody, Errand, Gate, HttpAnswer, Peer, Waiting};
 use crate::ledger::{Ledger, Served};
 use crate::process::Process;
+use crate::scenario;
 use crate::rules::{Leadership, Meant};
 use crate::time::Millis;
 use crate::watching::Watching;
@@ -132,10 +133,19 @@ impl Exchange {
         })
     }
 
+    /// Whether a person deletes the Cluster at a write.
+    pub(crate) fn deletes_cluster(&self) -> bool {
+        let deletes = |fault: &Fault| matches!(fault, Fault::Deleted { .. });
+        lock(&self.ahead).iter().any(deletes)
+    }
+
     /// A fault that happens after a write of this number.
     fn after(&self, number: usize) -> Option<Fault> {
         self.take(|fault| match fault {
-            Fault::Crash { write } | Fault::Lost { write } | Fault::Stale { write, .. } => *write == number,
+            Fault::Crash { write }
+            | Fault::Lost { write }
+            | Fault::Deleted { write }
+            | Fault::Stale { write, .. } => *write == number,
             _ => false,
         })
     }
@@ -238,6 +248,12 @@ impl Exchange {
             ledger.violations.extend(broken);
             drop(ledger);
             fault = fault.or(write.and_then(|write| self.after(write)));
+        }
+        if matches!(fault, Some(Fault::Deleted { .. })) {
+            for cluster in self.meta.list("clusters.kubeonkube.io", None) {
+                let name = cluster.pointer("/metadata/name").and_then(Value::as_str);
+                let _ = self.meta.delete("user", &scenario::cluster(name.unwrap_or_default()));
+            }
         }
         let (end, distorted) = match &fault {
             Some(Fault::Crash { .. }) => (End::Dies { behind: None }, None),

@@ -25,6 +25,11 @@ pub enum Fault {
         /// How many writes the first reads lag behind.
         behind: usize,
     },
+    /// The user deletes the Cluster after the n-th write.
+    Deleted {
+        /// Which write.
+        write: usize,
+    },
     /// The n-th call is refused with a status code.
     Refused {
         /// Which call.
@@ -116,6 +121,7 @@ impl fmt::Display for Fault {
             Self::Crash { write } => write!(formatter, "crash@{write}"),
             Self::Lost { write } => write!(formatter, "lost@{write}"),
             Self::Stale { write, behind } => write!(formatter, "stale@{write}-{behind}"),
+            Self::Deleted { write } => write!(formatter, "deleted@{write}"),
             Self::Refused { call, code } => write!(formatter, "{code}@{call}"),
             Self::Reset { call } => write!(formatter, "reset@{call}"),
             Self::Empty { call } => write!(formatter, "empty@{call}"),
@@ -146,6 +152,7 @@ fn parse(text: &str) -> Option<Fault> {
     let at = || millis(whereabouts);
     Some(match what {
         "crash" => Fault::Crash { write: number()? },
+        "deleted" => Fault::Deleted { write: number()? },
         "lost" => Fault::Lost { write: number()? },
         "stale" => {
             let (write, behind) = whereabouts.split_once('-')?;
@@ -252,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_plan_survives_being_written_and_read() {
-        let text = "create-minimal crash@17 lost@3 stale@9-4 503@120 reset@1 empty@2 half@3 swallowed@pods#2 closed@5ms \
+        let text = "create-minimal crash@17 lost@3 deleted@4 stale@9-4 503@120 reset@1 empty@2 half@3 swallowed@pods#2 closed@5ms \
                     gone@6ms down@7ms+600000ms paused@8ms split@9ms clock+24h@10ms clock-24h@11ms seed=3";
         let plan: Plan = text.parse().unwrap();
-        assert_eq!(plan.faults.len(), 15);
+        assert_eq!(plan.faults.len(), 16);
         assert_eq!(
             plan.to_string(),
             text.split_whitespace().collect::<Vec<_>>().join(" ")

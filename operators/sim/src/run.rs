@@ -1,8 +1,9 @@
 //! Runs a plan from the beginning to the end and keeps everything that oracles look at.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::Builder;
 
@@ -23,6 +24,8 @@ pub struct Options {
     pub tamper: Option<Tamper>,
     /// Changes what etcd answers.
     pub etcd_lie: Option<EtcdLie>,
+    /// The spec that scenario `create-as` creates.
+    pub spec: Option<Value>,
 }
 
 /// A run that is over.
@@ -33,6 +36,8 @@ pub struct Run {
     pub entries: Vec<Entry>,
     /// Calls and writes, and the time, when the part began that faults are planned for.
     pub began: (usize, usize, Millis),
+    /// The time of day at which it began.
+    pub day_one: Timestamp,
     /// How long it took, in virtual time.
     pub lasted: Millis,
     /// Number of writes.
@@ -53,10 +58,19 @@ pub struct Run {
     pub risks: Vec<Risk>,
     /// What a call did that none may do.
     pub violations: Vec<String>,
+    /// The scenario that it must end like.
+    pub like: Option<&'static str>,
     /// What the operator logged.
     pub logs: String,
     /// What it showed on its admin port.
     pub shown: Vec<String>,
+}
+
+impl Run {
+    /// How many states of servers it went through.
+    pub fn states(&self) -> usize {
+        self.history.len() + self.inside.values().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// Runs a plan.
@@ -83,6 +97,9 @@ async fn play(plan: &Plan, options: &Options, scenario: &Scenario, logs: Logs) -
     scenario::set_stage(&sim);
     let conductor = tokio::spawn(sim.clone().conduct());
     scenario.play(&sim, &complaints).await;
+    if conductor.is_finished() {
+        lock(&complaints).push("the simulator itself broke down".into());
+    }
     conductor.abort();
     let ledger = lock(&sim.ledger);
     let namespaces: Vec<String> = sim
@@ -103,16 +120,18 @@ async fn play(plan: &Plan, options: &Options, scenario: &Scenario, logs: Logs) -
         plan: plan.clone(),
         entries: ledger.entries.clone(),
         began: ledger.began.unwrap_or_default(),
+        day_one: sim.time.of_day(0),
         lasted: sim.time.now(),
         writes: ledger.writes,
         calls: ledger.calls,
         history: sim.meta.history(),
         inside,
         objects: sim.meta.objects(),
-        complaints: complaints.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        complaints: lock(&complaints).clone(),
         disasters: sim.world(|world| world.etcds().disasters().to_vec()),
         risks: sim.world(|world| world.etcds().risks().to_vec()),
         violations: ledger.violations.clone(),
+        like: scenario.like.filter(|_| sim.keeps_likeness()),
         logs: sim.logs.text(),
         shown: sim.shown(),
     }

@@ -1,8 +1,11 @@
 //! One run: the servers, the world around them, the replicas of the operator, and the conductor that lets all of it
 //! happen in an order that the seed decides.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
 use jiff::SignedDuration;
 use kok_cluster::operator::Operator;
 use kok_plan::cluster::view::OperatorFacts;
@@ -26,7 +29,8 @@ use crate::logs::Logs;
 use crate::process::Process;
 use crate::run::Options;
 use crate::time::{Millis, Time, seconds};
-use crate::world::World;
+use crate::scenario;
+use crate::world::{Trouble, World};
 
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "kubeonkube-system";
@@ -59,6 +63,8 @@ pub struct Sim {
     shown: Mutex<Vec<Value>>,
     ticks: watch::Sender<Millis>,
     timed: Mutex<Vec<(Millis, Fault)>>,
+    given: Option<Value>,
+    unlike: Mutex<bool>,
 }
 
 struct Replica {
@@ -130,6 +136,8 @@ impl Sim {
             shown: Mutex::default(),
             ticks: watch::Sender::new(0),
             timed: Mutex::new(timed),
+            given: options.spec.clone(),
+            unlike: Mutex::default(),
         })
     }
 
@@ -242,8 +250,13 @@ impl Sim {
         let gate = self.gate.clone();
         let task = tokio::spawn({
             let exited = exited.clone();
+            let ledger = self.ledger.clone();
             async move {
-                let _ = operator.run(&Shutdown::new()).await;
+                let shutdown = Shutdown::new();
+                let ended = AssertUnwindSafe(operator.run(&shutdown)).catch_unwind().await;
+                if let Err(panic) = ended {
+                    lock(&ledger).violations.push(format!("the operator panicked: {}", message_of(&*panic)));
+                }
                 *lock(&exited) = true;
                 gate.nudge();
             }
@@ -344,6 +357,30 @@ impl Sim {
         shown
     }
 
+    /// Chance, for scripts.
+    pub fn chance(&self) -> Chance {
+        self.chance.branch(&["script"])
+    }
+
+    /// Writes something into the record.
+    pub fn say(&self, who: &str, what: String) {
+        lock(&self.ledger).note(self.time.now(), who, what);
+    }
+
+    /// The spec that another run ended with.
+    pub fn given(&self) -> Option<&Value> {
+        self.given.as_ref()
+    }
+
+    /// The run does not end like the scenario that its own is like.
+    pub fn forget_likeness(&self) {
+        *lock(&self.unlike) = true;
+    }
+
+    pub(crate) fn keeps_likeness(&self) -> bool {
+        !*lock(&self.unlike)
+    }
+
     /// The world around the operator.
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         look(&mut lock(&self.world))
@@ -358,6 +395,31 @@ impl Sim {
     /// A person changes an object.
     pub fn edit(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, Status> {
         self.person(format!("edits {key}"), || self.meta.update("user", key, change))
+    }
+
+    /// A person changes the spec of a Cluster.
+    pub fn edit_spec(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let _ = self.edit(&scenario::cluster(name), |cluster| change(&mut cluster["spec"]));
+    }
+
+    /// Makes pods fail, or lets them work again.
+    pub fn trouble(&self, change: impl FnOnce(&mut Trouble)) {
+        let trouble = self.world(|world| {
+            change(&mut world.trouble);
+            world.stir();
+            world.trouble.clone()
+        });
+        let now = self.time.now();
+        let mut ledger = lock(&self.ledger);
+        ledger.note(now, "fate", format!("{trouble:?}"));
+        ledger.last_fault = now;
+        drop(ledger);
+        self.gate.nudge();
+    }
+
+    /// Whether the plan says when the Cluster is deleted.
+    pub fn is_deleted_by_plan(&self) -> bool {
+        self.exchange.deletes_cluster()
     }
 
     /// A person deletes an object.
@@ -427,6 +489,13 @@ impl Sim {
             }
         }
     }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("something").to_owned()
 }
 
 fn title(object: &Value) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::masked::masked;
+use super::masked::{Masked, masked};
 use crate::api::{Change, Verb};
 use crate::run::Run;
 use crate::world::deleting;
@@ -14,9 +14,12 @@ const TOLD: usize = 6;
 
 /// Where the last states differ.
 pub fn difference(run: &Run, reference: &Run) -> Vec<String> {
-    let (is, should) = (masked(run), masked(reference));
+    told(&masked(run), &masked(reference))
+}
+
+fn told(is: &Masked, should: &Masked) -> Vec<String> {
     let mut found = Vec::new();
-    for (title, object) in &should {
+    for (title, object) in should {
         match is.get(title) {
             None => found.push(format!("end state: {title} is missing")),
             Some(other) => compare(title, object, other, &mut found),
@@ -30,6 +33,24 @@ pub fn difference(run: &Run, reference: &Run) -> Vec<String> {
         found.push(format!("end state: {more} more differences"));
     }
     found
+}
+
+/// Where the last state differs from that of another scenario, whose Cluster has another past.
+pub fn unlike(run: &Run, other: &Run) -> Vec<String> {
+    let without_past = |run: &Run| {
+        let mut masked = masked(run);
+        for object in masked.values_mut() {
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove("generation");
+                metadata.remove("managedFields");
+            }
+            if let Some(version) = object.pointer_mut("/status/version").and_then(Value::as_object_mut) {
+                version.remove("history");
+            }
+        }
+        masked
+    };
+    told(&without_past(run), &without_past(other))
 }
 
 fn compare(path: &str, should: &Value, is: &Value, found: &mut Vec<String>) {

@@ -40,6 +40,9 @@ const TIMES_AND_IDS: &[&str] = &[
     "volumeName",
 ];
 
+/// Key of an owner in `fieldsV1`.
+const OWNER: &str = "k:{\"uid\":\"";
+
 static HASH: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b[0-9a-f]{64}\b").ok());
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\d{4}-\d\d-\d\dT[\d:.]+Z").ok());
 static BASE64: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[A-Za-z0-9+/]{60,}={0,2}").ok());
@@ -146,6 +149,12 @@ fn mask(value: &mut Value, names: &BTreeMap<&str, String>) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, value| !value.is_null());
+            // Field managers name owners by their uid.
+            let owners: Vec<String> = fields.keys().filter(|name| name.starts_with(OWNER)).cloned().collect();
+            for owner in owners {
+                let value = fields.remove(&owner).unwrap_or_default();
+                fields.insert(format!("{OWNER}<uid>\"}}"), value);
+            }
             for (name, value) in fields {
                 if TIMES_AND_IDS.contains(&name.as_str()) && value != "None" {
                     *value = json!("<masked>");

@@ -5,7 +5,7 @@ mod invariants;
 mod masked;
 mod secrets;
 
-pub use compare::{counts, difference};
+pub use compare::{counts, difference, unlike};
 pub use masked::{Masked, masked};
 
 use crate::run::Run;

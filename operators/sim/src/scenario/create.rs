@@ -10,11 +10,13 @@ pub(super) fn all() -> Vec<Scenario> {
             name: "create-minimal",
             about: "a Minimal Cluster with kube-proxy and CoreDNS",
             script: |sim, complaints| Box::pin(create(sim, complaints, "minimal")),
+            like: None,
         },
         Scenario {
             name: "create-standard",
             about: "a Standard Cluster with a user, kube-proxy and CoreDNS",
             script: |sim, complaints| Box::pin(create(sim, complaints, "standard")),
+            like: None,
         },
     ]
 }

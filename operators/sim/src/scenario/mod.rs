@@ -1,6 +1,12 @@
 //! Stories of the `Cluster`: what people do, and what they may expect.
 
+mod change;
 mod create;
+mod delete;
+mod etcd;
+mod fuzz;
+mod many;
+mod repair;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,6 +31,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it is about.
     pub about: &'static str,
+    /// The scenario that it ends like, if it must end like another one.
+    pub like: Option<&'static str>,
     script: Script,
 }
 
@@ -37,7 +45,16 @@ impl Scenario {
 
 /// All stories.
 pub fn all() -> Vec<Scenario> {
-    create::all()
+    [
+        create::all(),
+        change::all(),
+        repair::all(),
+        etcd::all(),
+        delete::all(),
+        many::all(),
+        fuzz::all(),
+    ]
+    .concat()
 }
 
 /// A story by its name.
@@ -92,6 +109,9 @@ pub(crate) fn sample(name: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_default()
 }
 
+/// Whether a Cluster is as declared, told from its object alone.
+pub use fuzz::object_runs;
+
 /// Whether a Cluster is as its spec declares.
 pub(crate) fn runs(sim: &Sim, name: &str) -> bool {
     sim.meta.get(&cluster(name)).is_some_and(|cluster| {
@@ -119,6 +139,29 @@ pub(crate) fn condition<'a>(cluster: &'a Value, type_: &str) -> &'a str {
         .flatten()
         .find(|condition| text(condition, "/type") == type_)
         .map_or("", |condition| text(condition, "/status"))
+}
+
+/// Whether nothing is left of a Cluster.
+pub(crate) fn gone(sim: &Sim, name: &str) -> bool {
+    let namespace = kok_api::names::cluster_namespace(name);
+    !sim.meta.objects().iter().any(|(key, object)| {
+        *key == cluster(name)
+            || key.namespace.as_deref() == Some(namespace.as_str())
+            || key.resource == "namespaces" && key.name == namespace
+            || crate::world::label(object, kok_api::names::CLUSTER_LABEL) == name
+    })
+}
+
+/// Creates a Cluster and complains unless it runs.
+pub(crate) async fn expect_running(sim: &Sim, complaints: &Complaints, object: Value) {
+    let name = text(&object, "/metadata/name").to_owned();
+    if let Err(status) = sim.create(object) {
+        lock(complaints).push(status.message);
+    }
+    // What follows begins in the middle of the work if there is more: only the end must be at rest.
+    if !sim.until(600_000, |sim| runs(sim, &name)).await {
+        lock(complaints).push(format!("{name} does not run after ten minutes"));
+    }
 }
 
 /// Complains unless the sim comes to rest with `goal`.

@@ -390,3 +390,95 @@ fn minor_of(version: &str) -> u64 {
         .and_then(|minor| minor.parse().ok())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(name: &str, volume: &str, state: &str) -> Start {
+        let members: Vec<String> = (0..3).map(|n| format!("etcd-{n}=https://etcd-{n}:2380")).collect();
+        Start {
+            namespace: "n".into(),
+            name: name.into(),
+            volume: volume.into(),
+            flags: BTreeMap::from([
+                ("initial-cluster".into(), members.join(",")),
+                ("initial-cluster-state".into(), state.into()),
+                ("initial-cluster-token".into(), "token".into()),
+            ]),
+            version: "3.6.14".into(),
+            ca: "ca".into(),
+        }
+    }
+
+    fn founded() -> Etcds {
+        let mut etcds = Etcds::default();
+        for n in 0..3 {
+            let name = format!("etcd-{n}");
+            etcds.start(&format!("pod-{n}"), &start(&name, &format!("volume-{n}"), "new")).unwrap();
+        }
+        etcds
+    }
+
+    #[test]
+    fn three_new_members_found_one_cluster_and_two_are_a_quorum() {
+        let mut etcds = founded();
+        assert_eq!(etcds.foundings("n", "token"), 1);
+        etcds.stop("pod-0");
+        assert_eq!(etcds.voters("n"), Some((2, 2)));
+        assert!(etcds.serving("pod-1").is_some());
+        etcds.ending("pod-1");
+        etcds.stop("pod-1");
+        assert_eq!(etcds.serving("pod-2"), None);
+        assert_eq!(etcds.risks().len(), 1);
+    }
+
+    #[test]
+    fn a_member_with_its_volume_returns_whatever_it_is_started_as() {
+        let mut etcds = founded();
+        etcds.stop("pod-0");
+        etcds.start("pod-3", &start("etcd-0", "volume-0", "new")).unwrap();
+        assert_eq!(etcds.voters("n"), Some((3, 2)));
+        assert_eq!(etcds.foundings("n", "token"), 1);
+    }
+
+    #[test]
+    fn a_member_without_its_volume_is_refused_while_the_others_answer() {
+        let mut etcds = founded();
+        etcds.stop("pod-0");
+        for state in ["new", "existing"] {
+            etcds.start("pod-3", &start("etcd-0", "empty", state)).unwrap_err();
+        }
+        assert!(etcds.disasters().is_empty());
+    }
+
+    #[test]
+    fn a_new_member_that_reaches_nobody_is_a_second_cluster() {
+        let mut etcds = founded();
+        for n in 0..3 {
+            etcds.stop(&format!("pod-{n}"));
+        }
+        etcds.start("pod-3", &start("etcd-0", "empty", "existing")).unwrap_err();
+        etcds.start("pod-4", &start("etcd-0", "empty", "new")).unwrap();
+        assert_eq!(etcds.disasters().len(), 1);
+        assert_eq!(etcds.foundings("n", "token"), 2);
+    }
+
+    #[test]
+    fn members_of_another_ca_are_no_peers_and_minors_are_not_skipped() {
+        let mut etcds = founded();
+        etcds.stop("pod-0");
+        etcds.stop("pod-1");
+        let other = Start {
+            ca: "other".into(),
+            ..start("etcd-1", "volume-1", "existing")
+        };
+        etcds.start("pod-3", &other).unwrap();
+        assert_eq!(etcds.serving("pod-2"), None);
+        let skipping = Start {
+            version: "3.8.0".into(),
+            ..start("etcd-0", "volume-0", "existing")
+        };
+        etcds.start("pod-4", &skipping).unwrap_err();
+    }
+}

@@ -98,6 +98,11 @@ impl World {
         [self.wake, self.stirred].into_iter().flatten().min()
     }
 
+    /// Makes everything look again: something changed that no server knows of.
+    pub fn stir(&mut self) {
+        self.wake = Some(self.time.now());
+    }
+
     fn has_news(&self) -> bool {
         self.meta.revision() != self.mirror.revision() || self.businesses.values().any(Business::has_news)
     }
