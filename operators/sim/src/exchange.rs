@@ -235,11 +235,13 @@ impl Exchange {
         if call.is_lease() {
             self.leadership.see(&self.meta, now);
         }
+        if asked && self.leadership.stale(process, since) {
+            let what = format!("{call}: asked for by {}, which leads no more", process.replica);
+            lock(&self.ledger).violations.push(what);
+        }
         if wrote {
             process.read_first_from(0);
-            let stale = self.leadership.stale(process, since);
-            let mut broken = meant.broken_by(call, target.as_ref());
-            broken.extend(stale.then(|| format!("{call}: a write by {}, which leads no more", process.replica)));
+            let broken = meant.broken_by(call, target.as_ref());
             let mut ledger = lock(&self.ledger);
             ledger.writes += 1;
             write = Some(ledger.writes);

@@ -9,8 +9,10 @@ use crate::run::Run;
 use crate::time::{Millis, seconds};
 use crate::world::{deleting, text};
 
-/// Lines of a story that are told; from the rest only the end.
-const LONGEST: usize = 160;
+/// Lines told before the first thing that goes wrong, after it, and at the end.
+const BEFORE: usize = 12;
+const AFTER: usize = 80;
+const END: usize = 40;
 
 /// The story of a run: what people and the operator did, what went wrong on purpose, what the world made of it.
 pub fn tell(run: &Run, problems: &[String]) -> String {
@@ -32,14 +34,26 @@ pub fn tell(run: &Run, problems: &[String]) -> String {
         }
     }
     lines.sort_by_key(|(at, _)| *at);
-    let left_out = lines.len().saturating_sub(LONGEST);
-    if left_out > 0 {
-        let _ = writeln!(story, "  ({left_out} lines before)");
-    }
-    for (_, line) in lines.into_iter().skip(left_out) {
-        let _ = writeln!(story, "  {line}");
+    let wrong = lines.iter().position(|(_, line)| goes_wrong(line)).unwrap_or_default();
+    let first = wrong.saturating_sub(BEFORE)..wrong + AFTER;
+    let last = lines.len().saturating_sub(END);
+    let mut left_out = 0;
+    for (number, (_, line)) in lines.iter().enumerate() {
+        if first.contains(&number) || number >= last {
+            if left_out > 0 {
+                let _ = writeln!(story, "{:>14}  ({left_out} lines)", "...");
+                left_out = 0;
+            }
+            let _ = writeln!(story, "  {line}");
+        } else {
+            left_out += 1;
+        }
     }
     story
+}
+
+fn goes_wrong(line: &str) -> bool {
+    line.contains(" <- ") || line.contains("  fate  ")
 }
 
 /// The line that repeats a plan exactly.

@@ -51,6 +51,13 @@ impl Fields {
         }
     }
 
+    /// Adds a field, if it is a member, with what is below it.
+    pub(super) fn put(&mut self, step: Step, member: bool, below: Self) {
+        if member || !below.is_empty() {
+            self.below.insert(step, Entry { member, below });
+        }
+    }
+
     /// Whether the field at `step` itself is in the set.
     pub(super) fn has(&self, step: &Step) -> bool {
         self.below.get(step).is_some_and(|entry| entry.member)
@@ -101,6 +108,17 @@ impl Fields {
         Self {
             below: below.collect(),
         }
+    }
+
+    /// Whether a set in its written form has a field of this set.
+    pub(super) fn touches(&self, written: &Value) -> bool {
+        self.below.iter().any(|(step, entry)| {
+            let Some(there) = written.get(step.written()) else {
+                return false;
+            };
+            let is_there = there.as_object().is_none_or(|fields| fields.is_empty() || fields.contains_key("."));
+            (entry.member && is_there) || entry.below.touches(there)
+        })
     }
 
     /// Without the fields of `other` and everything below them.
@@ -170,12 +188,7 @@ impl Fields {
             if let (true, Some(map)) = (entry.member && !entry.below.is_empty(), below.as_object_mut()) {
                 map.insert(".".into(), json!({}));
             }
-            let name = match step {
-                Step::Field(name) => format!("f:{name}"),
-                Step::Item(key) => format!("k:{key}"),
-                Step::Member(value) => format!("v:{value}"),
-            };
-            (name, below)
+            (step.written(), below)
         });
         Value::Object(fields.collect::<Map<_, _>>())
     }
@@ -200,6 +213,16 @@ impl Fields {
             });
         Self {
             below: below.collect(),
+        }
+    }
+}
+
+impl Step {
+    fn written(&self) -> String {
+        match self {
+            Self::Field(name) => format!("f:{name}"),
+            Self::Item(key) => format!("k:{key}"),
+            Self::Member(value) => format!("v:{value}"),
         }
     }
 }

@@ -280,7 +280,7 @@ impl Call<'_> {
             form,
             version: None,
         };
-        let body = serde_json::to_vec(&written).unwrap_or_default();
+        let body = written.to_string();
         response(code, Full::new(body.into()).boxed_unsync())
     }
 }

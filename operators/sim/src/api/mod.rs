@@ -10,6 +10,7 @@ mod delete;
 mod fields;
 mod http;
 mod managed;
+mod managers;
 mod object;
 mod path;
 mod pods;

@@ -7,7 +7,7 @@ use kube::core::response::{StatusCause, StatusDetails};
 
 use serde_json::Value;
 
-use super::managed::Conflict;
+use super::managers::Conflict;
 use super::resource::Resource;
 
 fn status(code: u16, reason: &str, message: &str) -> Status {
@@ -130,10 +130,6 @@ pub(super) fn expired(message: &str) -> Status {
 /// What is applied does not fit the schema. The server gives no reason for it, and calls it its own failure.
 pub(super) fn unfit(message: &str) -> Status {
     status(500, "", message)
-}
-
-pub(super) fn internal(message: &str) -> Status {
-    status(500, "InternalError", message)
 }
 
 pub(super) fn method_not_allowed(message: &str) -> Status {

@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) open: bool,
     pub(super) nullable: bool,
     pub(super) required: Vec<String>,
+    /// Properties that have a default.
+    pub(super) defaulted: Vec<String>,
     pub(super) limits: Limits,
 }
 
@@ -222,6 +224,7 @@ impl Node {
             open: true,
             nullable: true,
             required: Vec::new(),
+            defaulted: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -300,6 +303,11 @@ impl Types {
             open,
             nullable: flag("nullable"),
             required: strings("required"),
+            defaulted: properties
+                .iter()
+                .filter(|(_, field)| field.default.is_some())
+                .map(|(name, _)| name.clone())
+                .collect(),
             limits: Limits::of(schema),
             properties,
         }

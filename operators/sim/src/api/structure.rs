@@ -72,19 +72,15 @@ pub(super) fn prune(value: &mut Value, at: At<'_>) {
 pub(super) fn default(value: &mut Value, at: At<'_>) {
     match value {
         Value::Object(map) => {
-            for name in at.node().properties.keys() {
-                let Some(below) = at.property(name) else { continue };
-                let node = below.node();
-                let absent = match map.get(name) {
-                    None => true,
-                    Some(Value::Null) => !node.nullable || below.default().is_some(),
-                    Some(_) => false,
-                };
-                if absent {
-                    match below.default() {
-                        Some(default) => map.insert(name.clone(), default.clone()),
-                        None => map.remove(name),
-                    };
+            map.retain(|name, value| {
+                let below = if value.is_null() { at.property(name) } else { None };
+                below.is_none_or(|below| below.node().nullable && below.default().is_none())
+            });
+            for name in &at.node().defaulted {
+                if !map.contains_key(name)
+                    && let Some(default) = at.property(name).and_then(At::default)
+                {
+                    map.insert(name.clone(), default.clone());
                 }
             }
             for (name, value) in map.iter_mut() {

@@ -55,29 +55,30 @@ fn steps(items: &[Value], list: &ListType, at: Option<At<'_>>) -> Vec<Step> {
     items.iter().map(|item| step(item, list, at)).collect()
 }
 
-/// Why a value is no set of fields: a field that the schema does not know, or two items that are told apart by nothing.
-pub(super) fn unfit(value: &Value, at: At<'_>, path: &str) -> Option<String> {
+/// Why a value is no set of fields: a field that the schema does not know, or two items that are told apart by nothing;
+/// and where.
+pub(super) fn unfit(value: &Value, at: At<'_>) -> Option<String> {
     match shape(value, Some(at)) {
         Shape::List(items, list) => {
             let below = at.items();
             let mut seen = BTreeSet::new();
-            for item in items {
+            items.iter().find_map(|item| {
                 let step = step(item, list, below);
-                if !seen.insert(step.clone()) {
-                    return Some(format!("{path}: duplicate entries for key {step}"));
+                if seen.contains(&step) {
+                    return Some(format!(": duplicate entries for key {step}"));
                 }
-                if let Some(why) = below.and_then(|at| unfit(item, at, &format!("{path}{step}"))) {
-                    return Some(why);
-                }
-            }
-            None
+                let why = unfit(item, below?).map(|why| format!("{step}{why}"));
+                seen.insert(step);
+                why
+            })
         }
         Shape::Map(map) => map.iter().find_map(|(name, value)| {
-            let path = format!("{path}.{name}");
-            match at.field(name) {
-                Some(below) => unfit(value, below, &path),
-                None => (!at.node().open).then(|| format!("{path}: field not declared in schema")),
-            }
+            let why = match at.field(name) {
+                Some(below) => unfit(value, below)?,
+                None if at.node().open => return None,
+                None => ": field not declared in schema".into(),
+            };
+            Some(format!(".{name}{why}"))
         }),
         Shape::Leaf => None,
     }
@@ -85,35 +86,30 @@ pub(super) fn unfit(value: &Value, at: At<'_>, path: &str) -> Option<String> {
 
 /// Every field of an object.
 pub(super) fn fields(object: &Value, at: At<'_>) -> Fields {
-    let mut found = Fields::default();
-    collect(object, Some(at), &mut Vec::new(), &mut found);
-    found
+    below(object, Some(at)).1
 }
 
-fn collect(value: &Value, at: Option<At<'_>>, path: &mut Vec<Step>, found: &mut Fields) {
+/// Whether a value is a field by itself, and the fields below it.
+fn below(value: &Value, at: Option<At<'_>>) -> (bool, Fields) {
+    let mut found = Fields::default();
     match shape(value, at) {
-        Shape::Leaf => found.insert(path),
+        Shape::Leaf => return (true, found),
         Shape::Map(map) => {
             for (name, value) in map {
-                path.push(Step::Field(name.clone()));
-                collect(value, at.and_then(|at| at.field(name)), path, found);
+                let (leaf, fields) = below(value, at.and_then(|at| at.field(name)));
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                if empty || !at.is_some_and(|at| at.property(name).is_some()) {
-                    found.insert(path);
-                }
-                path.pop();
+                let undeclared = !at.is_some_and(|at| at.property(name).is_some());
+                found.put(Step::Field(name.clone()), leaf || empty || undeclared, fields);
             }
         }
         Shape::List(items, list) => {
-            let below = at.and_then(At::items);
+            let at = at.and_then(At::items);
             for item in items {
-                path.push(step(item, list, below));
-                collect(item, below, path, found);
-                found.insert(path);
-                path.pop();
+                found.put(step(item, list, at), true, below(item, at).1);
             }
         }
     }
+    (false, found)
 }
 
 /// What `new` changes of `old`.

@@ -183,7 +183,6 @@ impl Watch {
             form: self.form,
             version,
         };
-        let object = serde_json::to_string(&object).unwrap_or_default();
         let line = format!("{{\"type\":\"{}\",\"object\":{object}}}\n", verb.event());
         self.ready.push_back(line.into());
     }

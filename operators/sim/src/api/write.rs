@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::admission::{self, Unknown};
 use super::managed::{self, Write};
+use super::managers;
 use super::resource::Resource;
 use super::state::{Caller, State};
 use super::{Key, object, refusal, seconds, typed};
@@ -300,6 +301,9 @@ impl State {
         };
         let mut object = (*live).clone();
         change(&mut object);
+        if object == *live {
+            return Ok(live);
+        }
         admission::decode(&resource, &mut object, request.unknown)?;
         let version = resource.api_version();
         managed::update(&live, &mut object, request.write(&resource, &version));
@@ -425,7 +429,7 @@ fn identify(
 
 /// What is applied must fit the schema field by field.
 fn check_config(resource: &Resource, key: &Key, config: &Value) -> Result<(), Status> {
-    let Some(why) = typed::unfit(config, resource.schema.root(), "") else {
+    let Some(why) = typed::unfit(config, resource.schema.root()) else {
         return Ok(());
     };
     let namespace = key.namespace.as_deref().unwrap_or_default();
@@ -480,7 +484,7 @@ fn keep_system_fields(live: &Value, object: &mut Value) {
 fn with_status(live: &Value, object: Value) -> Value {
     let mut kept = live.clone();
     admission::set(&mut kept, "status", object.get("status").cloned());
-    managed::clear(&mut kept);
+    managers::clear(&mut kept);
     if let Some(fields) = object.pointer("/metadata/managedFields") {
         kept["metadata"]["managedFields"] = fields.clone();
     }

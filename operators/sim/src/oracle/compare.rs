@@ -1,4 +1,5 @@
-//! A run beside the run without faults: the same state in the end, and the same objects made and removed on the way.
+//! A run beside the run without faults: the same state in the end, and the same objects made, issued and removed on the
+//! way.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +93,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Objects that the operator made or removed another number of times than without faults.
+/// Objects that the operator made, issued or removed another number of times than without faults.
 pub fn counts(run: &Run, reference: &Run) -> Vec<String> {
     let (is, should) = (effects(run), effects(reference));
     let mut titles: Vec<&String> = is.keys().chain(should.keys()).collect();
@@ -133,13 +134,15 @@ pub(super) fn by_operator(change: &Change) -> bool {
         && change.key.resource != "events.events.k8s.io"
 }
 
-/// `create` or `delete`, when a change is one. A deletion counts when it begins.
+/// `create`, `delete` or `issue anew`, when a change is one. A deletion counts when it begins.
 pub(super) fn effect(change: &Change) -> Option<&'static str> {
     let began = |object: &Option<Value>| object.as_ref().is_some_and(deleting);
     match change.verb {
         Verb::Create => Some("create"),
         Verb::Update if began(&change.after) && !began(&change.before) => Some("delete"),
         Verb::Delete if !began(&change.before) => Some("delete"),
+        // A certificate that is issued anew rolls what uses it.
+        Verb::Update if change.key.resource == "secrets" => Some("issue anew"),
         Verb::Update | Verb::Delete => None,
     }
 }
