@@ -7,6 +7,27 @@ pub const FIELD_MANAGER: &str = "kubeonkube.io/cluster-operator";
 /// Finalizer by which the cluster operator sees a Cluster's deletion through.
 pub const CLEANUP_FINALIZER: &str = "clusters.kubeonkube.io/cleanup";
 
+/// Field manager of the node operator's writes.
+pub const NODE_FIELD_MANAGER: &str = "kubeonkube.io/node-operator";
+/// Finalizer by which the node operator sees a Machine's deletion through.
+pub const MACHINE_FINALIZER: &str = "machines.kubeonkube.io/cleanup";
+
+/// Label: name of the Machine that a Node or a bootstrap token belongs to.
+pub const MACHINE_LABEL: &str = "kubeonkube.io/machine";
+/// Label of Nodes: data centre of the host.
+pub const IDC_LABEL: &str = "kubeonkube.io/idc";
+/// Annotation of Nodes: keys of the labels that the node operator gave it.
+pub const OWNED_LABELS: &str = "kubeonkube.io/owned-labels";
+/// Annotation of Nodes: `key:effect` of the taints that the node operator gave it.
+pub const OWNED_TAINTS: &str = "kubeonkube.io/owned-taints";
+/// Annotation of Nodes: the node operator cordoned it, and may uncordon it.
+pub const CORDONED: &str = "kubeonkube.io/cordoned";
+/// Annotation of bootstrap token Secrets: uid of the Machine that the token is for.
+pub const MACHINE_UID: &str = "kubeonkube.io/machine-uid";
+/// Group that a machine's bootstrap token authenticates as: it may ask for certificates, and nobody approves them but the
+/// node operator.
+pub const BOOTSTRAP_GROUP: &str = "system:bootstrappers:kubeonkube:machines";
+
 /// Label: name of the Cluster that an object belongs to.
 pub const CLUSTER_LABEL: &str = "kubeonkube.io/cluster";
 /// Label: which component an object belongs to, for example `etcd` or `kube-apiserver`.

@@ -1,5 +1,6 @@
 //! `crds/` is generated; this test fails when it was not generated again after a change of the types.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 #[test]
@@ -30,17 +31,25 @@ fn the_reference_matches_the_types() {
 #[test]
 fn samples_decode() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/samples");
-    let mut seen = 0;
+    let mut seen = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().is_some_and(|name| name == "kustomization.yaml") {
-            continue;
-        }
         let text = std::fs::read_to_string(&path).unwrap();
-        let cluster: kok_api::Cluster =
-            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(cluster.metadata.name.is_some());
-        seen += 1;
+        let document: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let kind = document["kind"].as_str().unwrap().to_owned();
+        let decoded = match kind.as_str() {
+            "Cluster" => serde_saphyr::from_str::<kok_api::Cluster>(&text).map(|it| it.metadata),
+            "Machine" => serde_saphyr::from_str::<kok_api::Machine>(&text).map(|it| it.metadata),
+            "ClusterPackageVersion" => {
+                serde_saphyr::from_str::<kok_api::ClusterPackageVersion>(&text).map(|it| it.metadata)
+            }
+            other => panic!("{}: kind {other}", path.display()),
+        };
+        let metadata = decoded.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(metadata.name.is_some());
+        *seen.entry(kind).or_insert(0) += 1;
     }
-    assert!(seen >= 3, "the samples are Minimal, Standard and everything set");
+    assert!(seen["Cluster"] >= 3, "Minimal, Standard and everything set");
+    assert!(seen["Machine"] >= 2, "the least and everything set");
+    assert_eq!(seen["ClusterPackageVersion"], 1);
 }
