@@ -4,6 +4,7 @@
 //! the operators only carry it out.
 
 pub mod cluster;
+pub mod host;
 pub mod kind;
 pub mod network;
 pub mod object;
