@@ -4,6 +4,9 @@ pub enum Error {
     /// The text is not a PEM certificate, or its contents are not X.509.
     #[error("not a certificate: {0}")]
     NotACertificate(String),
+    /// The text is not a PEM certificate request.
+    #[error("not a certificate request: {0}")]
+    NotARequest(String),
     /// The text is not a PKCS#8 PEM private key of a kind that `ring` reads.
     #[error("not a usable PKCS#8 private key: {0}")]
     NotAKey(rcgen::Error),

@@ -128,7 +128,7 @@ fn common_name(name: &X509Name<'_>) -> String {
     name.iter_common_name().next().map(text).unwrap_or_default()
 }
 
-fn text(attribute: &AttributeTypeAndValue<'_>) -> String {
+pub(crate) fn text(attribute: &AttributeTypeAndValue<'_>) -> String {
     attribute.as_str().unwrap_or_default().to_owned()
 }
 
@@ -139,7 +139,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-fn ip_address(name: &GeneralName<'_>) -> Option<IpAddr> {
+pub(crate) fn ip_address(name: &GeneralName<'_>) -> Option<IpAddr> {
     let GeneralName::IPAddress(bytes) = name else {
         return None;
     };

@@ -25,6 +25,7 @@ mod issue;
 mod key;
 mod kubeconfig;
 mod renew;
+mod request;
 mod spec;
 
 pub use error::Error;
@@ -33,4 +34,5 @@ pub use issue::{BACKDATE, Ca, Leaf};
 pub use key::{Key, Serial};
 pub use kubeconfig::{KubeconfigFiles, kubeconfig_embedded, kubeconfig_files};
 pub use renew::{Obstacle, Reason, Verdict, check};
+pub use request::{RequestFacts, RequestKey, inspect_request};
 pub use spec::{CaSpec, CertSpec, Usage};

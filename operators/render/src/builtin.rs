@@ -2,7 +2,8 @@
 
 use kok_api::cluster::BuiltinTemplate;
 
-use crate::Template;
+use crate::package::Package;
+use crate::{RenderError, Template};
 
 macro_rules! template {
     ($path:literal) => {
@@ -59,6 +60,22 @@ pub fn bootstrap() -> ExtensionSource {
             template!("extensions/bootstrap/30-kubernetes-endpoints.yaml.j2"),
         ],
     )
+}
+
+/// `templates/packages/`: directory name, and name and text of each file. Written by `build.rs`.
+const PACKAGES: &[(&str, &[File])] = include!(concat!(env!("OUT_DIR"), "/packages.rs"));
+
+/// The packages of on-host software that are shipped, from the first that is installed to the last.
+///
+/// # Errors
+/// Only by a defect of a shipped `package.yaml`; a test reads all of them.
+pub fn packages() -> Result<Vec<Package>, RenderError> {
+    let mut packages = PACKAGES
+        .iter()
+        .map(|(name, files)| Package::parse(name, files.iter().copied()))
+        .collect::<Result<Vec<_>, _>>()?;
+    packages.sort_by(|one, other| (one.order, &one.name).cmp(&(other.order, &other.name)));
+    Ok(packages)
 }
 
 /// One of the extensions that users may name.

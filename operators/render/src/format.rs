@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
+use minijinja::{AutoEscape, Error, ErrorKind, Output, State, Value};
 
 use crate::{RenderError, Template};
 
@@ -60,11 +61,7 @@ pub fn file(template: &Template, context: &impl serde::Serialize) -> Result<Stri
             message: "its name must end in the format of the file and .j2, such as config.toml.j2".into(),
         });
     };
-    let mut environment = crate::environment();
-    environment.set_keep_trailing_newline(true);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    let text = render(environment, format, template, context)?;
+    let text = render(format, template, context)?;
     if format == Format::Json {
         parses(&template.name, &text)?;
     }
@@ -76,12 +73,7 @@ pub fn file(template: &Template, context: &impl serde::Serialize) -> Result<Stri
 /// # Errors
 /// When `text` does not render or a value is no word.
 pub fn words(text: &str, context: &impl serde::Serialize) -> Result<String, RenderError> {
-    render(
-        crate::environment(),
-        Format::Words,
-        &Template::new(text, text),
-        context,
-    )
+    render(Format::Words, &Template::new(text, text), context)
 }
 
 /// The value of an expression of package data, such as `not host.swap`.
@@ -108,14 +100,21 @@ pub fn expression(
 }
 
 fn render(
-    mut environment: Environment<'_>,
     format: Format,
     template: &Template,
     context: &impl serde::Serialize,
 ) -> Result<String, RenderError> {
+    let wrong = |error: &Error| crate::template_error(&template.name, error);
+    let mut environment = crate::environment();
+    let syntax = SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .map_err(|error| wrong(&error))?;
+    environment.set_syntax(syntax);
     environment.set_auto_escape_callback(move |_| format.escape());
     environment.set_formatter(write_value);
-    let wrong = |error: &Error| crate::template_error(&template.name, error);
     environment
         .add_template(&template.name, &template.text)
         .map_err(|error| wrong(&error))?;
@@ -139,7 +138,7 @@ fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -
         AutoEscape::Custom(format) if format.as_ref() == TOML => toml(value),
         AutoEscape::Custom(format) if format.as_ref() == WORDS => word(value),
         AutoEscape::Custom(format) if format.as_ref() == PEM => pem(value),
-        _ => return escape_formatter(out, state, value),
+        _ => json(value),
     };
     out.write_str(&written?).map_err(Error::from)
 }
@@ -151,12 +150,28 @@ fn refused(format: &str, value: &Value) -> Error {
     )
 }
 
+/// JSON, with what YAML does not take raw escaped too.
+fn json(value: &Value) -> Result<String, Error> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(text.chars().fold(String::new(), |mut escaped, character| {
+        match u32::from(character) {
+            code @ (0x7f..=0x9f | 0x2028 | 0x2029 | 0xfeff | 0xfffe | 0xffff) => {
+                let _ = write!(escaped, "\\u{code:04x}");
+            }
+            _ => escaped.push(character),
+        }
+        escaped
+    }))
+}
+
 fn toml(value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(toml_text(text));
     }
     match value.kind() {
-        ValueKind::Bool | ValueKind::Number => Ok(value.to_string()),
+        ValueKind::Bool => Ok(value.is_true().to_string()),
+        ValueKind::Number => Ok(value.to_string()),
         ValueKind::Seq => {
             let items: Result<Vec<String>, Error> = value.try_iter()?.map(|item| toml(&item)).collect();
             Ok(format!("[{}]", items?.join(", ")))
@@ -183,7 +198,8 @@ fn toml_text(text: &str) -> String {
 
 fn word(value: &Value) -> Result<String, Error> {
     let text = match value.kind() {
-        ValueKind::Bool | ValueKind::Number | ValueKind::String => value.to_string(),
+        ValueKind::Bool => value.is_true().to_string(),
+        ValueKind::Number | ValueKind::String => value.to_string(),
         _ => return Err(refused("a line of words", value)),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:/@=,+~-".contains(c);
@@ -225,7 +241,7 @@ mod tests {
         "'''",
         "\\",
         "a\0b",
-        "a\u{7f}b",
+        "a\u{7f}b\u{85}c\u{2028}d\u{feff}e",
         "{{ secret }}",
         "{% include 'x' %}",
         "\u{202e}x",

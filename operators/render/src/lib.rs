@@ -1,9 +1,12 @@
 //! Pure rendering: templates and a context in, Kubernetes objects out.
 //!
-//! Templates are strict (an undefined variable is an error) and every value is emitted as JSON, so no text
-//! from a user can change the shape of an object.
+//! Templates are strict (an undefined variable is an error) and every value is emitted as JSON, or by the rules of the
+//! file's own format, so no text from a user can change the shape of an object or a file.
 
 pub mod builtin;
+pub mod format;
+pub mod package;
+pub mod params;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -130,21 +133,9 @@ pub fn to_yaml(value: &impl Serialize) -> Result<String, RenderError> {
 }
 
 fn text(template: &Template, context: &impl Serialize) -> Result<String, RenderError> {
-    let wrong = |error: minijinja::Error| RenderError::Template {
-        template: template.name.clone(),
-        message: format!(
-            "{error}{}",
-            error
-                .line()
-                .map(|line| format!(" (line {line})"))
-                .unwrap_or_default()
-        ),
-    };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let wrong = |error: minijinja::Error| template_error(&template.name, &error);
+    let mut environment = environment();
     environment.set_auto_escape_callback(|_| AutoEscape::Json);
-    // A template that never ends must not stop the operator.
-    environment.set_fuel(Some(200_000));
     environment.add_filter("sha256", |text: String| sha256_hex(text.as_bytes()));
     environment.add_filter("base64", |text: String| {
         base64::engine::general_purpose::STANDARD.encode(text)
@@ -156,6 +147,27 @@ fn text(template: &Template, context: &impl Serialize) -> Result<String, RenderE
         .get_template(&template.name)
         .and_then(|loaded| loaded.render(minijinja::value::Serde(context)))
         .map_err(wrong)
+}
+
+fn environment<'source>() -> Environment<'source> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // A template that never ends must not stop the operator.
+    environment.set_fuel(Some(200_000));
+    environment
+}
+
+fn template_error(template: &str, error: &minijinja::Error) -> RenderError {
+    RenderError::Template {
+        template: template.into(),
+        message: format!(
+            "{error}{}",
+            error
+                .line()
+                .map(|line| format!(" (line {line})"))
+                .unwrap_or_default()
+        ),
+    }
 }
 
 /// SHA-256 of `bytes`, hexadecimal.
