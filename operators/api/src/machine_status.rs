@@ -125,16 +125,12 @@ pub enum DesiredFrom {
 /// What an operation is for.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationKind {
-    /// Note on the host whose it is.
-    Claim,
+    /// Take possession of the host, install the packages and let it join.
+    Join,
     /// Bring packages to what is desired.
     Converge,
-    /// Give the kubelet what it joins with.
-    Join,
     /// Make a Node Ready that ceased to be.
     Repair,
-    /// Restart the host.
-    Reboot,
     /// Remove what was installed.
     Reset,
 }
@@ -169,6 +165,9 @@ pub struct OperationRecord {
     pub started_at: Time,
     /// How long it took, for example `12s`.
     pub duration: String,
+    /// Why it failed, in one word; absent after a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The step that failed, and the end of what it said, without secrets; absent after a success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod host;
 pub mod kind;
+pub mod machine;
 pub mod network;
 pub mod object;
 pub mod version;

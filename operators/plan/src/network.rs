@@ -21,6 +21,31 @@ pub fn nth_address(cidr: &str, index: u32) -> Option<IpAddr> {
     }
 }
 
+/// Whether `address` is in network `cidr`. Nothing is in what is no network.
+pub fn contains(cidr: &str, address: IpAddr) -> bool {
+    let Some((network, prefix)) = cidr.split_once('/') else {
+        return false;
+    };
+    let (Ok(network), Ok(prefix)) = (network.parse::<IpAddr>(), prefix.parse::<u32>()) else {
+        return false;
+    };
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            prefix <= 32 && {
+                let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            prefix <= 128 && {
+                let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +57,20 @@ mod tests {
         assert_eq!(nth_address("10.96.0.0/29", 10), None);
         assert_eq!(nth_address("fd00::/108", 10), "fd00::a".parse().ok());
         assert_eq!(nth_address("nonsense", 1), None);
+    }
+
+    #[test]
+    fn addresses_in_a_network() {
+        let is_in = |cidr: &str, address: &str| contains(cidr, address.parse().unwrap());
+        assert!(is_in("10.77.0.0/16", "10.77.255.255"));
+        assert!(!is_in("10.77.0.0/16", "10.78.0.0"));
+        assert!(is_in("0.0.0.0/0", "203.0.113.7"));
+        assert!(is_in("10.77.0.13/32", "10.77.0.13"));
+        assert!(is_in("fd00::/8", "fd12::1"));
+        assert!(!is_in("fd00::/8", "fc00::1"));
+        assert!(!is_in("10.77.0.0/16", "fd00::1"));
+        for nonsense in ["10.77.0.0", "10.77.0.0/33", "x/8", "10.77.0.0/-1", ""] {
+            assert!(!is_in(nonsense, "10.77.0.1"), "{nonsense}");
+        }
     }
 }

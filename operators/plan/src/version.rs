@@ -64,6 +64,12 @@ pub fn kubelet_is_recent_enough(kubelet: Version, server: Version) -> bool {
     kubelet.major == server.major && kubelet.minor + 3 >= server.minor
 }
 
+/// Whether a kubelet at `kubelet` may be brought to an apiserver at `server`: not newer, at most three minors older. Patches of
+/// one minor go together in either order.
+pub fn kubelet_skew_allowed(kubelet: Version, server: Version) -> bool {
+    kubelet.minor <= server.minor && kubelet_is_recent_enough(kubelet, server)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +107,16 @@ mod tests {
             kubelet_is_recent_enough(version(kubelet), version(server)),
             allowed
         );
+    }
+
+    #[rstest]
+    #[case("1.36.9", "1.36.3", true)]
+    #[case("1.33.0", "1.36.3", true)]
+    #[case("1.32.9", "1.36.3", false)]
+    #[case("1.37.0", "1.36.3", false)]
+    #[case("2.36.0", "1.36.3", false)]
+    fn kubelets_never_lead(#[case] kubelet: &str, #[case] server: &str, #[case] allowed: bool) {
+        assert_eq!(kubelet_skew_allowed(version(kubelet), version(server)), allowed);
     }
 
     #[rstest]
