@@ -1,6 +1,7 @@
 //! What one round trip to a host asks and returns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +49,17 @@ pub struct Endpoint {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(formatter, "[{host}]:{port}")
+        } else {
+            write!(formatter, "{host}:{port}")
+        }
+    }
 }
 
 /// What a host answered. A host that could not be asked has no facts at all; the maps hold every key that was
@@ -100,7 +112,7 @@ pub struct HostFacts {
     pub dpkg: DpkgFact,
     /// Probes, by name.
     pub probes: BTreeMap<String, ProbeFact>,
-    /// Endpoints, as asked.
+    /// Endpoints, as `host:port`.
     pub endpoints: BTreeMap<String, Reach>,
     /// Sockets of container runtimes that exist.
     pub runtime_sockets: BTreeSet<String>,
@@ -183,7 +195,7 @@ pub enum BinaryFact {
         /// Bytes.
         size: u64,
         /// Modification time in nanoseconds since 1970.
-        mtime_ns: i128,
+        mtime_ns: i64,
         /// Inode.
         inode: u64,
         /// Permission bits.
@@ -250,7 +262,7 @@ pub struct DpkgFact {
 pub struct ProbeFact {
     /// Exit code; 127 when there is no such program, 124 when it took too long.
     pub exit: i32,
-    /// First 4 KiB of what it wrote.
+    /// Last 4 KiB of what it wrote.
     pub output: String,
 }
 
