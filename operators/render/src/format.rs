@@ -127,9 +127,9 @@ fn render(
 fn parses(name: &str, text: &str) -> Result<(), RenderError> {
     serde_saphyr::from_multiple::<serde_json::Value>(text)
         .map(|_| ())
-        .map_err(|error| RenderError::Output {
+        .map_err(|error| RenderError::Template {
             template: name.into(),
-            message: error.to_string(),
+            message: format!("what it gives cannot be read back: {error}"),
         })
 }
 

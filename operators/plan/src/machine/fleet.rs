@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kok_api::Machine;
 use serde::Serialize;
+
+use super::node::cordoned_by_us;
+use super::view::NodeFacts;
 
 /// One machine, as far as the others must know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +24,22 @@ pub struct Member {
     pub disturbed: bool,
     /// Whether it is being taken away.
     pub leaving: bool,
+}
+
+impl Member {
+    /// What the others must know of a Machine and its Node.
+    pub fn of(machine: &Machine, node: Option<&NodeFacts>) -> Self {
+        let status = machine.status.as_ref();
+        let joined = status.is_some_and(|it| it.node_name.is_some());
+        Self {
+            name: machine.metadata.name.clone().unwrap_or_default(),
+            joined,
+            ready: node.is_some_and(NodeFacts::is_ready),
+            schedulable: node.is_some_and(|node| !node.unschedulable),
+            disturbed: status.is_some_and(|it| it.operation.is_some()) || node.is_some_and(cordoned_by_us),
+            leaving: machine.metadata.deletion_timestamp.is_some(),
+        }
+    }
 }
 
 /// All machines together, by name.

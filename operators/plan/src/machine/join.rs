@@ -136,8 +136,9 @@ pub(super) fn bootstrap(
         uid: 0,
         gid: 0,
     });
-    steps.push(write(&mark, format!("{id}\n")));
     steps.push(write(paths::CLUSTER_MARK, cluster_mark(view)));
+    // Last: it says that all of this is there.
+    steps.push(write(&mark, format!("{id}\n")));
     Bootstrap {
         steps,
         secrets: BTreeMap::from([(BOOTSTRAP_SLOT.into(), source(&id))]),

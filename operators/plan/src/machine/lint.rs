@@ -143,6 +143,9 @@ fn budget(view: &MachineView, run: &Run) -> Vec<String> {
             }
             Vec::new()
         }
-        _ => vec!["invariant 5: a Node that serves is disturbed without a reservation".into()],
+        _ => vec![format!(
+            "invariant 5: a Node that serves is disturbed without a reservation ({})",
+            run.reason
+        )],
     }
 }

@@ -139,35 +139,34 @@ fn kernel(diff: &PackageDiff<'_, '_>) -> Vec<Step> {
     steps
 }
 
-/// Points the links to the version that shall be used. The one before it is kept, the one before that is removed.
+/// Points the links to the version that shall be used. The one before it is kept, the one before that is removed; both first,
+/// since afterwards nothing tells which they were.
 fn switch(diff: &PackageDiff<'_, '_>, facts: &HostFacts) -> Vec<Step> {
     if diff.links.is_empty() {
         return Vec::new();
     }
     let name = &diff.wanted.package.name;
-    let link = |path: &str, target: &str| Step::Link {
-        path: path.into(),
-        target: target.into(),
-    };
-    let mut steps: Vec<Step> = diff
-        .links
-        .iter()
-        .map(|(path, target)| link(path, target))
-        .collect();
-    let Some(before) = diff.installed.as_ref().filter(|it| **it != diff.wanted.version) else {
-        return steps;
-    };
-    let previous = paths::previous(name);
-    let stale = match facts.binaries.get(&previous) {
-        Some(BinaryFact::Link { target }) => paths::version_of(name, target),
-        _ => None,
-    };
-    steps.push(link(&previous, &paths::version(name, before)));
-    if let Some(stale) = stale.filter(|stale| *stale != diff.wanted.version && stale != before) {
-        steps.push(Step::RemovePath {
-            path: paths::version(name, stale),
+    let mut steps = Vec::new();
+    if let Some(before) = diff.installed.as_ref().filter(|it| **it != diff.wanted.version) {
+        let previous = paths::previous(name);
+        let stale = match facts.binaries.get(&previous) {
+            Some(BinaryFact::Link { target }) => paths::version_of(name, target),
+            _ => None,
+        };
+        if let Some(stale) = stale.filter(|stale| *stale != diff.wanted.version && stale != before) {
+            steps.push(Step::RemovePath {
+                path: paths::version(name, stale),
+            });
+        }
+        steps.push(Step::Link {
+            path: previous,
+            target: paths::version(name, before),
         });
     }
+    steps.extend(diff.links.iter().map(|(path, target)| Step::Link {
+        path: path.clone(),
+        target: target.clone(),
+    }));
     steps
 }
 
@@ -302,9 +301,9 @@ pub(super) fn reset(packages: &[Package], facts: &HostFacts) -> Vec<Step> {
             argv: it.argv.clone(),
             within: COMMAND_WITHIN,
         }));
-        steps.extend(uninstall(package, facts));
         let data = package.reset.paths.iter().filter(|path| there(path));
         steps.extend(data.map(|path| Step::RemovePath { path: path.clone() }));
+        steps.extend(uninstall(package, facts));
     }
     if !installed.is_empty() {
         steps.push(Step::DaemonReload);
@@ -360,26 +359,20 @@ fn stop(package: &Package, facts: &HostFacts) -> Vec<Step> {
     steps
 }
 
+/// What was installed goes, the package's directory last: as long as it is there, the package counts as installed.
 fn uninstall(package: &Package, facts: &HostFacts) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut remove = |path: String| steps.push(Step::RemovePath { path });
-    let links = package.links.keys();
-    links
-        .filter(|path| matches!(facts.binaries.get(*path), Some(BinaryFact::Link { target }) if target.starts_with(paths::ROOT)))
-        .for_each(|path| remove(path.clone()));
-    paths::files(package)
-        .filter(|path| file_is_there(facts, path))
-        .for_each(&mut remove);
-    if matches!(
-        facts.binaries.get(&paths::package(&package.name)),
-        Some(BinaryFact::Directory)
-    ) {
-        remove(paths::package(&package.name));
-    }
+    let ours = |path: &&String| matches!(facts.binaries.get(*path), Some(BinaryFact::Link { target }) if target.starts_with(paths::ROOT));
+    let links = package.links.keys().filter(ours).cloned();
+    let files = paths::files(package).filter(|path| file_is_there(facts, path));
+    let mut steps: Vec<Step> = links.chain(files).map(|path| Step::RemovePath { path }).collect();
     if let Source::Deb { name } = &package.source
         && installed_version(package, facts).is_some()
     {
         steps.push(Step::RemoveDeb { name: name.clone() });
+    }
+    let directory = paths::package(&package.name);
+    if matches!(facts.binaries.get(&directory), Some(BinaryFact::Directory)) {
+        steps.push(Step::RemovePath { path: directory });
     }
     steps
 }

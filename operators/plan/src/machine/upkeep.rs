@@ -262,7 +262,7 @@ impl Site<'_, '_, '_> {
             draft.run(self.view, order);
             return;
         };
-        let disruption = self.disruption();
+        let disruption = self.disruption(&bootstrap);
         let drains = disruption >= Disruption::Drain && node.is_ready();
         if drains {
             let ahead = steps::prefetch(self.diffs);
@@ -294,7 +294,7 @@ impl Site<'_, '_, '_> {
         }
     }
 
-    fn disruption(&self) -> Disruption {
+    fn disruption(&self, bootstrap: &Bootstrap) -> Disruption {
         let of_diffs = self
             .diffs
             .iter()
@@ -307,12 +307,17 @@ impl Site<'_, '_, '_> {
         } else {
             Disruption::None
         };
+        let of_bootstrap = if bootstrap.restart {
+            Disruption::Restart
+        } else {
+            Disruption::None
+        };
         let of_reboot = if self.reboot_is_due() {
             Disruption::Reboot
         } else {
             Disruption::None
         };
-        of_diffs.max(of_obsolete).max(of_reboot)
+        of_diffs.max(of_obsolete).max(of_bootstrap).max(of_reboot)
     }
 
     fn steps(&self, bootstrap: &Bootstrap, force: bool) -> Vec<Step> {

@@ -1,0 +1,616 @@
+//! A host as data: files, links, units, Debian packages, a journal. It carries steps out as the runner does and answers the
+//! questions that plans ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kok_plan::host::{
+    BinaryFact, Cgroup, Content, DebFact, DiskFact, DpkgFact, FactsQuery, FailureReason, FileFact, HostFacts,
+    Operation, OperationOutcome, OperationResult, OsFact, Owner, ProbeFact, Reach, Refusal, Step,
+    StepOutcome, StepResult, UnitAction, UnitFact,
+};
+use kok_render::sha256_hex;
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub content: String,
+    pub mode: u32,
+    pub inode: u64,
+}
+
+/// A unit that systemd may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    pub active: bool,
+    pub enabled: bool,
+    /// Everything that it read when it was started.
+    pub started_with: String,
+    /// Its unit file as systemd read it last.
+    pub read: Option<String>,
+    pub starts: u32,
+}
+
+/// The operation that the host last took up.
+#[derive(Clone, Debug)]
+struct Journal {
+    id: String,
+    done: usize,
+}
+
+/// What units read when they are started.
+const INPUTS: [(&str, &[&str]); 3] = [
+    (
+        "containerd.service",
+        &[
+            "/etc/containerd/config.toml",
+            "/etc/systemd/system/containerd.service",
+            "/usr/local/bin/containerd",
+        ],
+    ),
+    (
+        "kubelet.service",
+        &[
+            "/var/lib/kubelet/config.yaml",
+            "/etc/systemd/system/kubelet.service",
+            "/usr/local/bin/kubelet",
+        ],
+    ),
+    ("docker.service", &["/etc/docker/daemon.json"]),
+];
+
+/// A host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub hostname: String,
+    pub address: String,
+    pub machine_id: String,
+    pub boot: u32,
+    pub files: BTreeMap<String, File>,
+    pub links: BTreeMap<String, String>,
+    pub directories: BTreeSet<String>,
+    pub units: BTreeMap<String, Unit>,
+    pub debs: BTreeMap<String, String>,
+    pub owner: Option<Owner>,
+    pub highest_generation: u64,
+    pub cgroup: Cgroup,
+    pub mirror: BTreeMap<String, String>,
+    pub listening: BTreeSet<u16>,
+    pub clock_skew: SignedDuration,
+    pub free: u64,
+    pub endpoint_reachable: bool,
+    pub certificate_expired: bool,
+    pub resource_capability: bool,
+    /// Everything that changed the host, in order.
+    pub changes: Vec<String>,
+    journal: Option<Journal>,
+    inodes: u64,
+}
+
+impl Host {
+    pub fn new(hostname: &str, address: &str) -> Self {
+        Self {
+            hostname: hostname.into(),
+            address: address.into(),
+            machine_id: format!("id-of-{hostname}"),
+            boot: 1,
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            units: BTreeMap::new(),
+            debs: BTreeMap::new(),
+            owner: None,
+            highest_generation: 0,
+            cgroup: Cgroup::V2,
+            mirror: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            clock_skew: SignedDuration::ZERO,
+            free: 50 << 30,
+            endpoint_reachable: true,
+            certificate_expired: false,
+            resource_capability: true,
+            changes: Vec::new(),
+            journal: None,
+            inodes: 0,
+        }
+    }
+
+    pub fn boot_id(&self) -> String {
+        format!("{}-boot-{}", self.hostname, self.boot)
+    }
+
+    pub fn write(&mut self, path: &str, content: &str, mode: u32) {
+        self.inodes += 1;
+        self.links.remove(path);
+        let file = File {
+            content: content.into(),
+            mode,
+            inode: self.inodes,
+        };
+        self.files.insert(path.into(), file);
+    }
+
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.files.get(path).map(|file| file.content.as_str())
+    }
+
+    pub fn runs(&self, unit: &str) -> bool {
+        self.units.get(unit).is_some_and(|unit| unit.active)
+    }
+
+    /// What a unit would read if it were started now.
+    pub fn inputs(&self, unit: &str) -> String {
+        let paths = INPUTS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .map_or(&[][..], |(_, paths)| paths);
+        let read = |path: &&str| {
+            let link = self.links.get(*path).cloned();
+            link.or_else(|| self.text(path).map(Into::into))
+                .unwrap_or_default()
+        };
+        paths.iter().map(read).collect::<Vec<_>>().join("\n")
+    }
+
+    pub fn reboot(&mut self) {
+        self.boot += 1;
+        let names: Vec<String> = self.units.keys().cloned().collect();
+        for name in names {
+            let enabled = self.units[&name].enabled;
+            self.units.get_mut(&name).unwrap().active = false;
+            if enabled {
+                self.start(&name);
+            }
+        }
+    }
+
+    pub fn stop(&mut self, unit: &str) {
+        self.units.entry(unit.into()).or_default().active = false;
+    }
+
+    fn start(&mut self, name: &str) {
+        let inputs = self.inputs(name);
+        let unit = self.units.entry(name.into()).or_default();
+        unit.active = true;
+        unit.started_with = inputs;
+        unit.starts += 1;
+    }
+
+    fn unit_is_known(&self, name: &str) -> bool {
+        self.files.contains_key(&format!("/etc/systemd/system/{name}"))
+            || name == "docker.service" && self.debs.contains_key("docker.io")
+    }
+
+    /// Answers a question.
+    pub fn facts(&self, query: &FactsQuery, now: Timestamp) -> HostFacts {
+        let mut binaries = BTreeMap::new();
+        for path in &query.binaries {
+            binaries.insert(path.clone(), self.binary(path, query.hash_binaries));
+        }
+        let probes = query
+            .probes
+            .iter()
+            .map(|probe| (probe.name.clone(), self.probe(&probe.argv)));
+        HostFacts {
+            taken_at: now,
+            clock_skew: self.clock_skew,
+            clock_skew_within: Duration::ZERO,
+            os: OsFact {
+                id: "debian".into(),
+                version: "12".into(),
+                pretty: "Debian GNU/Linux 12 (bookworm)".into(),
+                codename: "bookworm".into(),
+                arch: "amd64".into(),
+                kernel: "6.1.0".into(),
+            },
+            hostname: self.hostname.clone(),
+            machine_id: self.machine_id.clone(),
+            boot_id: self.boot_id(),
+            uptime: Duration::from_mins(5),
+            cgroup: self.cgroup,
+            swap: false,
+            systemd: true,
+            euid: 0,
+            cpus: 2,
+            memory: 4 << 30,
+            addresses: BTreeSet::from([self.address.clone()]),
+            disks: query
+                .disks
+                .iter()
+                .map(|path| {
+                    let disk = DiskFact {
+                        available: self.free,
+                        total: 100 << 30,
+                        inodes: 1_000_000,
+                        writable: true,
+                    };
+                    (path.clone(), disk)
+                })
+                .collect(),
+            listening: query.ports.intersection(&self.listening).copied().collect(),
+            files: query
+                .files
+                .iter()
+                .map(|path| (path.clone(), self.file(path)))
+                .collect(),
+            binaries,
+            units: query
+                .units
+                .iter()
+                .map(|name| (name.clone(), self.unit(name)))
+                .collect(),
+            debs: query
+                .debs
+                .iter()
+                .map(|name| {
+                    let version = self.debs.get(name).cloned();
+                    let fact = DebFact {
+                        status: if version.is_some() {
+                            "installed"
+                        } else {
+                            "not-installed"
+                        }
+                        .into(),
+                        hold: version.is_some(),
+                        version,
+                    };
+                    (name.clone(), fact)
+                })
+                .collect(),
+            dpkg: DpkgFact {
+                present: true,
+                interrupted: false,
+                locked: false,
+            },
+            probes: probes.collect(),
+            endpoints: query
+                .endpoints
+                .iter()
+                .map(|endpoint| {
+                    let reach = if self.endpoint_reachable {
+                        Reach::Connected
+                    } else {
+                        Reach::Failed("No route to host".into())
+                    };
+                    (endpoint.to_string(), reach)
+                })
+                .collect(),
+            runtime_sockets: BTreeSet::new(),
+            owner: self.owner.clone(),
+            journal: None,
+            busy: false,
+        }
+    }
+
+    fn file(&self, path: &str) -> FileFact {
+        match self.files.get(path) {
+            Some(file) => FileFact::File {
+                sha256: Some(sha256_hex(file.content.as_bytes())),
+                mode: file.mode,
+                uid: 0,
+                gid: 0,
+            },
+            None if self.links.contains_key(path) => FileFact::Other,
+            None => FileFact::Absent,
+        }
+    }
+
+    fn binary(&self, path: &str, hash: bool) -> BinaryFact {
+        if let Some(target) = self.links.get(path) {
+            return BinaryFact::Link {
+                target: target.clone(),
+            };
+        }
+        if let Some(file) = self.files.get(path) {
+            return BinaryFact::File {
+                size: file.content.len() as u64,
+                mtime_ns: i64::try_from(file.inode).unwrap(),
+                inode: file.inode,
+                mode: file.mode,
+                sha256: hash.then(|| sha256_hex(file.content.as_bytes())),
+            };
+        }
+        let below = format!("{path}/");
+        let mut all = self
+            .files
+            .keys()
+            .chain(self.links.keys())
+            .chain(&self.directories);
+        if all.any(|it| it.starts_with(&below) || it == path) {
+            BinaryFact::Directory
+        } else {
+            BinaryFact::Absent
+        }
+    }
+
+    fn unit(&self, name: &str) -> UnitFact {
+        let unit = self.units.get(name).cloned().unwrap_or_default();
+        let known = self.unit_is_known(name);
+        let file = self.text(&format!("/etc/systemd/system/{name}"));
+        UnitFact {
+            load: if known { "loaded" } else { "not-found" }.into(),
+            active: if unit.active { "active" } else { "inactive" }.into(),
+            sub: if unit.active { "running" } else { "dead" }.into(),
+            enabled: if unit.enabled { "enabled" } else { "disabled" }.into(),
+            since: None,
+            restarts: 0,
+            result: "success".into(),
+            needs_daemon_reload: file.is_some()
+                && unit.read.as_deref().is_some_and(|read| Some(read) != file),
+        }
+    }
+
+    fn probe(&self, argv: &[String]) -> ProbeFact {
+        let program = argv[0].as_str();
+        let (exit, output) = match program {
+            "grep" => (i32::from(!self.resource_capability), String::new()),
+            "test" => (1, String::new()),
+            "openssl" => {
+                let there = self
+                    .links
+                    .contains_key("/var/lib/kubelet/pki/kubelet-client-current.pem");
+                (i32::from(!there || self.certificate_expired), String::new())
+            }
+            "journalctl" => (0, "a line of the journal\n".into()),
+            _ => match self.links.get(program).map(|target| self.text(target)) {
+                Some(Some(content)) => (0, content.into()),
+                _ => (127, String::new()),
+            },
+        };
+        ProbeFact { exit, output }
+    }
+
+    /// Carries an operation out; after `steps` steps the session is lost and the runner is killed.
+    pub fn carry_out(&mut self, operation: &Operation, steps: Option<usize>) -> OperationResult {
+        operation.check().unwrap();
+        let claims = matches!(operation.steps.first(), Some(Step::Claim { .. }));
+        let replaces = match operation.steps.first() {
+            Some(Step::Claim { replaces }) => replaces.clone(),
+            _ => None,
+        };
+        let refusal = match &self.owner {
+            Some(owner) if *owner != operation.owner && replaces.as_ref() != Some(owner) => {
+                Some(Refusal::Conflict(owner.clone()))
+            }
+            None if !claims => Some(Refusal::NotClaimed),
+            _ if operation.generation < self.highest_generation => Some(Refusal::OlderGeneration {
+                seen: self.highest_generation,
+            }),
+            _ => None,
+        };
+        let result = |outcome, steps| OperationResult {
+            operation: operation.id.clone(),
+            outcome,
+            steps,
+            duration: Duration::from_secs(3),
+        };
+        if let Some(refusal) = refusal {
+            return result(OperationOutcome::Refused(refusal), Vec::new());
+        }
+        self.highest_generation = operation.generation;
+        let resumed = self.journal.as_ref().filter(|journal| journal.id == operation.id);
+        let done = resumed.map_or(0, |journal| journal.done);
+        self.journal = Some(Journal {
+            id: operation.id.clone(),
+            done,
+        });
+        let mut results = Vec::new();
+        for (index, step) in operation.steps.iter().enumerate().skip(done) {
+            if steps.is_some_and(|limit| index >= limit) {
+                return result(OperationOutcome::Unknown("connection reset".into()), results);
+            }
+            let rebooting = matches!(step, Step::Reboot { .. });
+            let outcome = match self.step(step, &operation.owner) {
+                Ok(changed) => StepOutcome::Done { changed },
+                Err(reason) => StepOutcome::Failed { reason, exit: 1 },
+            };
+            let failed = matches!(outcome, StepOutcome::Failed { .. });
+            results.push(StepResult {
+                step: step.to_string(),
+                kind: step.kind().into(),
+                outcome,
+                duration: Duration::from_millis(100),
+                tail: String::new(),
+            });
+            if failed {
+                return result(OperationOutcome::Failed { step: index }, results);
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.done = index + 1;
+            }
+            if rebooting {
+                return result(OperationOutcome::Rebooting, results);
+            }
+        }
+        result(OperationOutcome::Done, results)
+    }
+
+    /// One step; whether it changed anything.
+    fn step(&mut self, step: &Step, owner: &Owner) -> Result<bool, FailureReason> {
+        let changed = self.change(step, owner)?;
+        if changed {
+            self.changes.push(step.to_string());
+        }
+        Ok(changed)
+    }
+
+    fn change(&mut self, step: &Step, owner: &Owner) -> Result<bool, FailureReason> {
+        match step {
+            Step::Claim { .. } => Ok(self.owner.replace(owner.clone()).as_ref() != Some(owner)),
+            Step::Release => {
+                self.journal = None;
+                Ok(self.owner.take().is_some())
+            }
+            Step::Directory { path, .. } => Ok(self.directories.insert(path.clone())),
+            Step::Fetch {
+                urls,
+                sha256,
+                dest,
+                mode,
+            } => {
+                if self
+                    .text(dest)
+                    .is_some_and(|text| sha256_hex(text.as_bytes()) == *sha256)
+                {
+                    return Ok(false);
+                }
+                let content = urls.iter().find_map(|url| self.mirror.get(url));
+                let content = content.ok_or(FailureReason::DownloadFailed)?.clone();
+                if sha256_hex(content.as_bytes()) != *sha256 {
+                    return Err(FailureReason::Sha256Mismatch);
+                }
+                self.write(dest, &content, *mode);
+                Ok(true)
+            }
+            Step::Unpack { archive, dest, .. } => {
+                if self.directories.contains(dest) {
+                    return Ok(false);
+                }
+                let listing = self.text(archive).ok_or(FailureReason::CommandFailed)?.to_owned();
+                // An archive of this world is lines of `<path> <content>`.
+                for line in listing.lines() {
+                    let (path, content) = line.split_once(' ').unwrap();
+                    self.write(&format!("{dest}/{path}"), content, 0o755);
+                }
+                Ok(self.directories.insert(dest.clone()))
+            }
+            Step::Link { path, target } => {
+                self.files.remove(path);
+                Ok(self.links.insert(path.clone(), target.clone()).as_ref() != Some(target))
+            }
+            Step::WriteFile {
+                path, content, mode, ..
+            } => {
+                let text = match content {
+                    Content::Text(text) => text.clone(),
+                    Content::Filled { secret, .. } => String::from_utf8(secret.expose().to_vec()).unwrap(),
+                    Content::Slot(slot) => panic!("secret {slot} was not put in"),
+                };
+                if self
+                    .files
+                    .get(path)
+                    .is_some_and(|file| file.content == text && file.mode == *mode)
+                {
+                    return Ok(false);
+                }
+                self.write(path, &text, *mode);
+                Ok(true)
+            }
+            Step::RemovePath { path } => Ok(self.remove(path)),
+            Step::InstallDeb { name, version, .. } => {
+                if name == "docker.io" && !self.runs("docker.service") {
+                    self.debs.insert(name.clone(), version.clone());
+                    self.units.entry("docker.service".into()).or_default().enabled = true;
+                    self.start("docker.service");
+                }
+                let before = self.debs.insert(name.clone(), version.clone());
+                Ok(before.as_ref() != Some(version))
+            }
+            Step::RemoveDeb { name } => {
+                self.units.remove("docker.service");
+                Ok(self.debs.remove(name).is_some())
+            }
+            Step::DaemonReload => {
+                for name in self.units.keys().cloned().collect::<Vec<_>>() {
+                    self.read_unit(&name);
+                }
+                Ok(true)
+            }
+            Step::Unit { name, action } => self.unit_step(name, *action),
+            Step::WaitActive { name, .. } => {
+                if self.runs(name) {
+                    Ok(false)
+                } else {
+                    Err(FailureReason::ProbeFailed)
+                }
+            }
+            Step::Probe { argv, .. } => {
+                if self.probe(argv).exit == 0 {
+                    Ok(false)
+                } else {
+                    Err(FailureReason::ProbeFailed)
+                }
+            }
+            Step::Run { .. } | Step::Sysctl { .. } | Step::LoadModule { .. } | Step::KillCgroup { .. } => {
+                Ok(false)
+            }
+            Step::Reboot { boot_id } => {
+                if *boot_id == self.boot_id() {
+                    self.reboot();
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn read_unit(&mut self, name: &str) {
+        let file = self.text(&format!("/etc/systemd/system/{name}")).map(Into::into);
+        self.units.entry(name.into()).or_default().read = file;
+    }
+
+    fn unit_step(&mut self, name: &str, action: UnitAction) -> Result<bool, FailureReason> {
+        let stops = matches!(action, UnitAction::Stop | UnitAction::Disable);
+        if !self.unit_is_known(name) && !stops {
+            return Err(FailureReason::UnitFailed);
+        }
+        if self.units.get(name).is_none_or(|unit| unit.read.is_none()) {
+            self.read_unit(name);
+        }
+        let unit = self.units.entry(name.into()).or_default();
+        let before = unit.clone();
+        match action {
+            UnitAction::Enable => unit.enabled = true,
+            UnitAction::Disable => unit.enabled = false,
+            UnitAction::Stop => unit.active = false,
+            UnitAction::Start if unit.active => {}
+            UnitAction::Start | UnitAction::Restart | UnitAction::Reload => self.start(name),
+        }
+        Ok(self.units[name] != before)
+    }
+
+    fn remove(&mut self, path: &str) -> bool {
+        let below = format!("{path}/");
+        let goes = |it: &String| it == path || it.starts_with(&below);
+        let before = self.files.len() + self.links.len() + self.directories.len();
+        self.files.retain(|it, _| !goes(it));
+        self.links.retain(|it, _| !goes(it));
+        self.directories.retain(|it| !goes(it));
+        before != self.files.len() + self.links.len() + self.directories.len()
+    }
+
+    /// Everything that stays the same whatever way led here.
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for (path, file) in &self.files {
+            // Which token it was depends on the time.
+            if !path.ends_with("/token") {
+                all.insert(path.clone(), format!("{:o} {}", file.mode, file.content));
+            }
+        }
+        all.extend(
+            self.links
+                .iter()
+                .map(|(path, target)| (path.clone(), format!("-> {target}"))),
+        );
+        all.extend(
+            self.debs
+                .iter()
+                .map(|(name, version)| (format!("deb {name}"), version.clone())),
+        );
+        for (name, unit) in &self.units {
+            if unit.active || unit.enabled {
+                let state = format!(
+                    "active {} enabled {} with {}",
+                    unit.active, unit.enabled, unit.started_with
+                );
+                all.insert(format!("unit {name}"), state);
+            }
+        }
+        all.insert(
+            "owner".into(),
+            self.owner.as_ref().map_or("nobody".into(), ToString::to_string),
+        );
+        all
+    }
+}
