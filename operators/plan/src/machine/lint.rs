@@ -114,20 +114,22 @@ fn secret_in(run: &Run) -> Option<String> {
     })
 }
 
-/// Whoever stops something on a Node that works has a place among those that may.
+/// Whoever stops what runs on a Node that works has a place among those that may.
 fn budget(view: &MachineView, run: &Run) -> Vec<String> {
     let serves = view
         .own_node()
         .is_some_and(|node| node.is_ready() && !node.unschedulable);
-    let disturbs = run.operation.steps.iter().any(|step| {
-        matches!(
-            step,
-            Step::Unit {
-                action: UnitAction::Stop | UnitAction::Restart,
-                ..
-            } | Step::Reboot { .. }
-                | Step::KillCgroup { .. }
-        )
+    let runs = |name: &String| {
+        let unit = view.facts().and_then(|facts| facts.units.get(name));
+        unit.is_some_and(|unit| unit.active == "active")
+    };
+    let disturbs = run.operation.steps.iter().any(|step| match step {
+        Step::Unit {
+            name,
+            action: UnitAction::Stop | UnitAction::Restart,
+        } => runs(name),
+        Step::Reboot { .. } | Step::KillCgroup { .. } => true,
+        _ => false,
     });
     if !serves || !disturbs || view.deleting() {
         return Vec::new();

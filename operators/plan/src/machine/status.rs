@@ -345,7 +345,13 @@ fn ready(draft: &Draft, view: &MachineView) -> Fact {
         return is(false, "RepairsExhausted", evidence);
     }
     if let Some(ailment) = &draft.ailment {
-        return is(false, "NodeNotReady", waiting_for(draft, ailment));
+        let gates = waiting_for(draft, "");
+        let told = if gates.is_empty() || gates.contains(ailment) {
+            ailment.clone()
+        } else {
+            format!("{ailment}; {gates}")
+        };
+        return is(false, "NodeNotReady", told);
     }
     if let Some(current) = &draft.ledger.current {
         return is(false, "OperationRunning", &current.step);

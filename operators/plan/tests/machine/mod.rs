@@ -585,10 +585,10 @@ impl World {
                 }
             }
             quiet = if before == self.done.len() { quiet + 1 } else { 0 };
-            if quiet == 30 {
+            if quiet == 16 {
                 return;
             }
-            self.tick(if quiet < 10 { 2 } else { 90 });
+            self.tick(if quiet < 6 { 2 } else { 200 });
             assert!(
                 round < 399,
                 "no rest: {:#?}",
@@ -604,6 +604,34 @@ impl World {
             site.hashed = None;
             site.ended = None;
         }
+    }
+
+    /// A cluster with one host that has been Ready for a while; what was done until then is forgotten.
+    pub fn joined() -> Self {
+        let mut world = Self::new(1);
+        world.settle();
+        world.tick(700);
+        world.settle();
+        world.done.clear();
+        world.sites[0].host.changes.clear();
+        world
+    }
+
+    /// Passes and time until something holds, at most ten minutes.
+    pub fn until(&mut self, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..300 {
+            self.pass(0).unwrap();
+            if holds(self) {
+                return;
+            }
+            self.tick(2);
+        }
+        panic!("{:#?}\n{:#?}", self.done, self.status(0).conditions);
+    }
+
+    /// Operations that were carried out.
+    pub fn runs(&self) -> Vec<&String> {
+        self.done.iter().filter(|it| it.contains(" Run ")).collect()
     }
 
     pub fn delete(&mut self, index: usize) {
