@@ -151,9 +151,21 @@ pub struct Unit {
 pub struct Module {
     /// Its name.
     pub name: String,
+    /// A path that is there when the kernel has it, loaded or built in; else `/sys/module/<name>`, which not every built-in one has.
+    #[serde(default)]
+    pub seen_as: Option<String>,
     /// Expression: whether it is needed.
     #[serde(default)]
     pub when: Option<String>,
+}
+
+impl Module {
+    /// The path that is there when the kernel has the module.
+    pub fn path(&self) -> String {
+        self.seen_as
+            .clone()
+            .unwrap_or_else(|| format!("/sys/module/{}", self.name.replace('-', "_")))
+    }
 }
 
 /// How a package is asked for its version.
@@ -323,11 +335,11 @@ impl Package {
     ///
     /// # Errors
     /// When an expression cannot be evaluated with this context.
-    pub fn modules(&self, context: &Value) -> Result<Vec<String>, RenderError> {
+    pub fn modules(&self, context: &Value) -> Result<Vec<&Module>, RenderError> {
         let mut needed = Vec::new();
         for module in &self.modules {
             if holds(module.when.as_deref(), context)? {
-                needed.push(module.name.clone());
+                needed.push(module);
             }
         }
         Ok(needed)

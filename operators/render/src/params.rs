@@ -20,13 +20,36 @@ pub struct Param {
     pub type_: ParamType,
     /// What the whole text must match; for lists and maps, each item.
     #[serde(default)]
-    pub pattern: Option<String>,
+    pub pattern: Option<Pattern>,
     /// Its text when nobody sets it.
     #[serde(default)]
     pub default: Option<String>,
     /// Expression: its value when nobody sets it and it follows from the host.
     #[serde(default)]
     pub default_from: Option<String>,
+}
+
+/// A regular expression that a whole text must match.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pattern {
+    text: String,
+    whole: Regex,
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = regex::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let whole = Regex::new(&format!(r"\A(?:{text})\z"))?;
+        Ok(Self { text, whole })
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 /// What a template gets for a parameter's text.
@@ -130,15 +153,11 @@ impl Param {
     }
 
     fn matched<'a>(&self, text: &'a str) -> Result<&'a str, String> {
-        let Some(pattern) = &self.pattern else {
-            return Ok(text);
-        };
-        let whole = Regex::new(&format!(r"\A(?:{pattern})\z"))
-            .map_err(|error| format!("its pattern is none: {error}"))?;
-        if whole.is_match(text) {
-            Ok(text)
-        } else {
-            Err(format!("{text:?} does not match {pattern}"))
+        match &self.pattern {
+            Some(pattern) if !pattern.whole.is_match(text) => {
+                Err(format!("{text:?} does not match {}", pattern.text))
+            }
+            _ => Ok(text),
         }
     }
 }
@@ -152,7 +171,7 @@ mod tests {
         Param {
             description: String::new(),
             type_,
-            pattern: Some(pattern.into()),
+            pattern: Some(pattern.to_owned().try_into().unwrap()),
             default: None,
             default_from: None,
         }

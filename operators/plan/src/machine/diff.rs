@@ -178,7 +178,8 @@ fn runs(unit: &UnitFact) -> bool {
         || unit.active == "activating" && unit.sub == "start"
 }
 
-fn is_there(facts: &HostFacts, path: &str) -> bool {
+/// Whether anything is at `path`.
+pub fn is_there(facts: &HostFacts, path: &str) -> bool {
     facts
         .binaries
         .get(path)

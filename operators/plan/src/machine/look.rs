@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use kok_api::machine::{Connection, HostKeyPolicy, Sudo};
 use kok_api::machine_status::RepairAction;
-use kok_render::package::{Package, Source};
+use kok_render::package::{Module, Package, Source};
 
 use super::catalog::Catalog;
 use super::effective::{Effective, effective};
@@ -179,6 +179,7 @@ fn ask_about(query: &mut FactsQuery, package: &Package, wanted: Option<&Effectiv
         .binaries
         .extend(package.reset.run.iter().map(|it| it.if_exists.clone()));
     query.binaries.extend(package.reset.paths.iter().cloned());
+    query.binaries.extend(package.modules.iter().map(Module::path));
     query
         .units
         .extend(package.units.iter().map(|unit| unit.name.clone()));

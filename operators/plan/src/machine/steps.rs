@@ -5,7 +5,7 @@ use std::time::Duration;
 use kok_api::package::Disruption;
 use kok_render::package::{Package, Rendered, Source, UNIT_DIRECTORY};
 
-use super::diff::{PackageDiff, PayloadDiff, installed_version};
+use super::diff::{PackageDiff, PayloadDiff, installed_version, is_there};
 use super::paths;
 use super::wanted::{Payload, Wanted};
 use crate::host::{BinaryFact, Content, DebSource, Expect, FileFact, HostFacts, Step, UnitAction, UnitFact};
@@ -45,7 +45,7 @@ pub(super) fn converge(
         steps.extend(diff.leftover.clone().map(|path| Step::RemovePath { path }));
     }
     for diff in diffs {
-        steps.extend(kernel(diff));
+        steps.extend(kernel(diff, facts));
         steps.extend(diff.files.iter().map(|file| write_rendered(file)));
         if let Payload::Deb { name, list } = &diff.wanted.payload
             && diff.fetches()
@@ -121,13 +121,19 @@ fn fetch(wanted: &Wanted<'_>, payload: PayloadDiff) -> Vec<Step> {
 }
 
 /// Kernel parameters and modules are set before the files that set them at boot: where those are, the rest was done.
-fn kernel(diff: &PackageDiff<'_, '_>) -> Vec<Step> {
+fn kernel(diff: &PackageDiff<'_, '_>, facts: &HostFacts) -> Vec<Step> {
     let name = &diff.wanted.package.name;
     let differs = |path: String| diff.files.iter().any(|file| file.path == path);
     let mut steps = Vec::new();
     if differs(paths::modules(name)) {
-        let modules = diff.wanted.modules.iter();
-        steps.extend(modules.map(|module| Step::LoadModule { name: module.clone() }));
+        let missing = diff
+            .wanted
+            .modules
+            .iter()
+            .filter(|module| !is_there(facts, &module.path()));
+        steps.extend(missing.map(|module| Step::LoadModule {
+            name: module.name.clone(),
+        }));
     }
     if differs(paths::sysctls(name)) {
         let sysctls = diff.wanted.package.sysctls.iter();

@@ -2,7 +2,7 @@
 
 use kok_api::machine_status::DesiredFrom;
 use kok_api::package::{AptRepository, Disruption};
-use kok_render::package::{Package, Rendered, Source};
+use kok_render::package::{Module, Package, Rendered, Source};
 use kok_render::sha256_hex;
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub struct Wanted<'a> {
     /// Rendered files.
     pub files: Vec<Rendered>,
     /// Kernel modules.
-    pub modules: Vec<String>,
+    pub modules: Vec<&'a Module>,
     /// Text of the file that says what the units were last started with; None without units.
     pub stamp: Option<String>,
     /// Digest of the rendered files.
@@ -171,7 +171,8 @@ fn render<'a>(
     context["params"] = Value::Object(params);
     let one = |error: kok_render::RenderError| vec![error.to_string()];
     let mut files = apt_files(effective);
-    files.extend(kernel_files(package, &package.modules(&context).map_err(one)?));
+    let modules = package.modules(&context).map_err(one)?;
+    files.extend(kernel_files(package, &modules));
     files.extend(package.files(&context).map_err(one)?);
     let payload = payload(effective, &context, &facts.os.arch)?;
     let version_output = match &package.version {
@@ -202,7 +203,7 @@ fn render<'a>(
         from: effective.from,
         payload,
         links,
-        modules: package.modules(&context).map_err(one)?,
+        modules,
         stamp: (!package.units.is_empty()).then(|| format!("{}\n", digest_of(&started_with))),
         config_hash: digest_of(&config)[..12].into(),
         files,
@@ -285,7 +286,7 @@ fn apt_files(effective: &Effective<'_>) -> Vec<Rendered> {
 }
 
 /// The files by which kernel parameters and modules are set again at boot.
-fn kernel_files(package: &Package, modules: &[String]) -> Vec<Rendered> {
+fn kernel_files(package: &Package, modules: &[&Module]) -> Vec<Rendered> {
     let mut files = Vec::new();
     if !package.sysctls.is_empty() {
         let lines = package
@@ -295,7 +296,7 @@ fn kernel_files(package: &Package, modules: &[String]) -> Vec<Rendered> {
         files.push(generated(paths::sysctls(&package.name), lines.collect()));
     }
     if !modules.is_empty() {
-        let lines = modules.iter().map(|module| format!("{module}\n"));
+        let lines = modules.iter().map(|module| format!("{}\n", module.name));
         files.push(generated(paths::modules(&package.name), lines.collect()));
     }
     files

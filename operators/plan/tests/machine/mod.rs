@@ -585,10 +585,10 @@ impl World {
                 }
             }
             quiet = if before == self.done.len() { quiet + 1 } else { 0 };
-            if quiet == 16 {
+            if quiet == 12 {
                 return;
             }
-            self.tick(if quiet < 6 { 2 } else { 200 });
+            self.tick(if quiet < 5 { 2 } else { 250 });
             assert!(
                 round < 399,
                 "no rest: {:#?}",
