@@ -95,6 +95,6 @@ fn what_is_no_request_is_refused_without_an_echo() {
         assert!(!error.to_string().contains("c2VjcmV0"));
     }
     let text = pem(&params("system:node:n1", "system:nodes"));
-    let half: String = text.lines().take(3).map(|line| format!("{line}\n")).collect();
-    assert!(inspect_request(&format!("{half}-----END CERTIFICATE REQUEST-----\n")).is_err());
+    let half = text.lines().take(3).collect::<Vec<_>>().join("\n");
+    assert!(inspect_request(&format!("{half}\n-----END CERTIFICATE REQUEST-----\n")).is_err());
 }

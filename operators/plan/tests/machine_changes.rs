@@ -7,13 +7,14 @@ mod machine;
 use kok_api::machine_status::OperationOutcome;
 use kok_api::package::Disruption;
 use kok_plan::machine::view::{PodFacts, Silence};
-use machine::{World, declared, source};
+use machine::World;
+use machine::mirror::{declared, source};
 
 #[test]
 fn a_mirror_that_is_down_is_tried_less_and_less_often_and_the_running_version_stays() {
     let mut world = World::joined();
-    let (path, content) = machine::published("kubelet", "1.36.4");
-    let url = format!("{}/{path}", machine::MIRROR);
+    let (path, content) = machine::mirror::published("kubelet", "1.36.4");
+    let url = format!("{}/{path}", machine::mirror::MIRROR);
     world.sites[0].host.mirror.remove(&url);
     world.defaults.as_mut().unwrap().packages[3] = declared("kubelet", "1.36.4");
     for _ in 0..300 {
@@ -161,7 +162,7 @@ fn removal_waits_for_pods_until_its_time_is_over_and_then_as_the_user_decided() 
         "{message}"
     );
     world.edit(0, |spec| {
-        spec.drain.on_timeout = kok_api::machine::OnDrainTimeout::Proceed
+        spec.drain.on_timeout = kok_api::machine::OnDrainTimeout::Proceed;
     });
     world.settle();
     assert!(!world.sites[0].exists);
@@ -179,7 +180,7 @@ fn an_unreachable_host_blocks_removal_until_the_user_abandons_it() {
     assert!(message.contains("deletionPolicy: Abandon"), "{message}");
     let host = world.sites[0].host.snapshot();
     world.edit(0, |spec| {
-        spec.deletion_policy = kok_api::machine::DeletionPolicy::Abandon
+        spec.deletion_policy = kok_api::machine::DeletionPolicy::Abandon;
     });
     world.settle();
     assert!(!world.sites[0].exists);

@@ -79,7 +79,7 @@ const DRIFT: &[(&str, Fault, &str)] = &[
             drop(
                 host.files
                     .remove("/etc/sysctl.d/90-kube-on-kube-cni-plugins.conf"),
-            )
+            );
         },
         "",
     ),
@@ -294,7 +294,7 @@ fn a_paused_machine_is_looked_at_and_not_touched() {
     world.edit(0, |spec| {
         spec.paused = Some(kok_api::cluster::Paused {
             reason: "by hand".into(),
-        })
+        });
     });
     world.sites[0].host.stop("kubelet.service");
     world.sites[0]

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kok_plan::machine::view::Silence;
-use machine::{World, declared};
+use machine::World;
+use machine::mirror::declared;
 use proptest::prelude::*;
 
 fn joined(count: usize) -> World {

@@ -77,7 +77,7 @@ const VARIANTS: &[(&str, Variant)] = &[
         view.machine.spec.address = "fd00:77::21".into();
     }),
     ("network-by-others", |view, _| {
-        param(view, "cni-plugins", "network", "none")
+        param(view, "cni-plugins", "network", "none");
     }),
     ("docker-from-a-repository", |view, _| {
         view.defaults.as_mut().unwrap().packages.push(DefaultPackage {
@@ -122,7 +122,7 @@ fn param(view: &mut MachineView, name: &str, param: &str, value: &str) {
 
 fn rendered(variant: Variant) -> String {
     let world = World::joined();
-    let mut view = world.view(0);
+    let mut view = world.fresh_view(0);
     let Host::Answered(answer) = view.host.clone() else {
         panic!("the host does not answer");
     };

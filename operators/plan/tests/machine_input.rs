@@ -12,17 +12,18 @@ use kok_api::package::{PackageOverride, PackageSource};
 use kok_plan::host::{Content, Owner, Step};
 use kok_plan::machine::view::MachineView;
 use kok_plan::machine::{Action, Plan, look, plan};
+use machine::World;
 use machine::host::Host;
-use machine::{World, source};
+use machine::mirror::source;
 use serde_json::json;
 
 /// Nothing was done on a host, and its Machine says why.
-fn assert_untouched(world: &World, index: usize, phase: MachinePhase, word: &str) {
+fn assert_untouched(world: &World, index: usize, phase: MachinePhase, told: &str) {
     assert_eq!(world.sites[index].host.changes, Vec::<String>::new());
     assert_eq!(world.status(index).phase, Some(phase));
     let (status, _, message) = world.condition(index, "Ready");
     assert_eq!(status, "False");
-    assert!(message.contains(word), "no {word:?} in: {message}");
+    assert!(message.contains(told), "no {told:?} in: {message}");
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn a_host_that_is_not_fit_is_told_so_and_not_touched() {
         ("10250", |host| host.listening = [10250].into()),
         ("MiB free", |host| host.free = 100 << 20),
         ("cannot connect to the cluster's endpoint", |host| {
-            host.endpoint_reachable = false
+            host.endpoint_reachable = false;
         }),
         ("calls itself", |host| host.hostname = "localhost".into()),
         ("on no interface", |host| host.address = "10.77.0.99".into()),
@@ -144,12 +145,14 @@ fn a_host_that_is_not_fit_is_told_so_and_not_touched() {
     }
 }
 
+type Spoil = fn(&mut MachineView);
+
 #[test]
 fn bad_specs_are_refused_with_a_reason_before_anything_leaves_the_operator() {
     let mut world = World::new(1);
-    let cases: [(&str, fn(&mut MachineView)); 5] = [
+    let cases: [(&str, Spoil); 5] = [
         ("allowedCIDRs", |view| {
-            view.machine.spec.address = "192.0.2.7".into()
+            view.machine.spec.address = "192.0.2.7".into();
         }),
         ("not the address of a host", |view| {
             view.cluster.allowed_cidrs.clear();
@@ -295,16 +298,16 @@ const FIELDS: &[Field] = &[
                 .spec
                 .labels
                 .insert("example.com/x".into(), text.into()),
-        )
+        );
     }),
     ("package name", |view, text| {
-        view.defaults.as_mut().unwrap().packages[3].name = text.into()
+        view.defaults.as_mut().unwrap().packages[3].name = text.into();
     }),
     ("version", |view, text| {
-        view.defaults.as_mut().unwrap().packages[3].version = text.into()
+        view.defaults.as_mut().unwrap().packages[3].version = text.into();
     }),
     ("archive's version", |view, text| {
-        view.defaults.as_mut().unwrap().packages[1].version = text.into()
+        view.defaults.as_mut().unwrap().packages[1].version = text.into();
     }),
     ("mirror", |view, text| {
         view.defaults.as_mut().unwrap().packages[3].source.mirror = Some(format!("http://mirror/{text}"));
@@ -367,8 +370,8 @@ fn metacharacters_arrive_as_data_or_not_at_all() {
 fn the_order_of_what_was_observed_changes_no_plan() {
     let mut world = World::new(3);
     world.settle();
-    world.defaults.as_mut().unwrap().packages[1] = machine::declared("containerd", "2.5.0");
-    let view = world.view(0);
+    world.defaults.as_mut().unwrap().packages[1] = machine::mirror::declared("containerd", "2.5.0");
+    let view = world.fresh_view(0);
     let mut shuffled = view.clone();
     shuffled.peers.reverse();
     shuffled.defaults.as_mut().unwrap().packages.reverse();

@@ -128,8 +128,8 @@ fn a_crash_after_any_action_or_step_leads_to_the_same_node() {
 fn an_upgrade_survives_any_cut_too() {
     let upgrade = |world: &mut World| {
         let defaults = world.defaults.as_mut().unwrap();
-        defaults.packages[1] = machine::declared("containerd", "2.5.0");
-        defaults.packages[3] = machine::declared("kubelet", "1.35.4");
+        defaults.packages[1] = machine::mirror::declared("containerd", "2.5.0");
+        defaults.packages[3] = machine::mirror::declared("kubelet", "1.35.4");
     };
     let mut reference = joined(1);
     let (actions, steps, operations) = (reference.actions(), reference.steps(), reference.operations());

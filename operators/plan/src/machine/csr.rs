@@ -267,7 +267,7 @@ mod tests {
             spoil_request(csr, |it| it.common_names.push("kubernetes-admin".into()));
         }),
         ("no common name", |csr| {
-            spoil_request(csr, |it| it.common_names.clear())
+            spoil_request(csr, |it| it.common_names.clear());
         }),
         ("masters", |csr| {
             spoil_request(csr, |it| it.organizations = vec!["system:masters".into()]);
@@ -276,20 +276,20 @@ mod tests {
             spoil_request(csr, |it| it.organizations.push("system:masters".into()));
         }),
         ("no organization", |csr| {
-            spoil_request(csr, |it| it.organizations.clear())
+            spoil_request(csr, |it| it.organizations.clear());
         }),
         ("further attributes", |csr| {
             spoil_request(csr, |it| it.other_subject_attributes = 1);
         }),
         ("email or URI", |csr| spoil_request(csr, |it| it.other_names = 1)),
         ("a stolen key", |csr| {
-            spoil_request(csr, |it| it.self_signed = false)
+            spoil_request(csr, |it| it.self_signed = false);
         }),
         ("a weak key", |csr| {
-            spoil_request(csr, |it| it.key = RequestKey::Rsa(1024))
+            spoil_request(csr, |it| it.key = RequestKey::Rsa(1024));
         }),
         ("an odd key", |csr| {
-            spoil_request(csr, |it| it.key = RequestKey::Other)
+            spoil_request(csr, |it| it.key = RequestKey::Other);
         }),
         ("an odd usage", |csr| csr.usages.push("cert sign".into())),
         ("a usage twice", |csr| csr.usages.push("digital signature".into())),
@@ -302,7 +302,7 @@ mod tests {
             ];
         }),
         ("too long a life", |csr| {
-            csr.expiration_seconds = Some(LONGEST_LIFE + 1)
+            csr.expiration_seconds = Some(LONGEST_LIFE + 1);
         }),
         ("a negative life", |csr| csr.expiration_seconds = Some(-1)),
         ("no group", |csr| csr.groups.clear()),

@@ -326,7 +326,15 @@ mod tests {
     fn a_deb_needs_neither_mirror_nor_sum() {
         let catalog = Catalog::shipped().unwrap();
         let docker = own("docker", Some("20.10.24+dfsg1-1+deb12u1"));
-        assert!(resolve(&catalog, &defaults(), &BTreeMap::new(), &[docker.clone()]).is_ok());
+        assert!(
+            resolve(
+                &catalog,
+                &defaults(),
+                &BTreeMap::new(),
+                std::slice::from_ref(&docker)
+            )
+            .is_ok()
+        );
         let half = PackageOverride {
             source: PackageSource {
                 mirror: Some("http://apt".into()),

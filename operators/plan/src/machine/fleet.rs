@@ -10,6 +10,7 @@ use super::node::cordoned_by_us;
 use super::view::NodeFacts;
 
 /// One machine, as far as the others must know of it.
+#[allow(clippy::struct_excessive_bools)] // facts that hold or not, each on its own
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// Name of the Machine.

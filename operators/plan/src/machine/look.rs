@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kok_api::machine::{Connection, HostKeyPolicy, Sudo};
 use kok_api::machine_status::RepairAction;
 use kok_render::package::{Module, Package, Source};
@@ -46,6 +46,49 @@ pub fn look(view: &MachineView, catalog: &Catalog) -> Look {
     }
 }
 
+/// When a host was looked at, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// When it is to be looked at again, by [`super::Plan::next_look_seconds`].
+    pub due: Timestamp,
+    /// [`concerns`] at that look.
+    pub concerns: String,
+}
+
+/// Whether the host is to be asked now. Watches wake up a Machine often; a host is only asked when its time has come or when
+/// something changed that a plan for it depends on.
+pub fn is_due(view: &MachineView, last: Option<&Looked>) -> bool {
+    last.is_none_or(|last| view.now >= last.due || concerns(view) != last.concerns)
+}
+
+/// Digest of everything but the host and the time that what is done on the host follows from.
+pub fn concerns(view: &MachineView) -> String {
+    let node = view.node.known().map(|node| {
+        (
+            &node.uid,
+            node.ready,
+            node.unschedulable,
+            &node.pod_cidrs,
+            node.deleting,
+        )
+    });
+    let metadata = &view.machine.metadata;
+    let all = serde_json::json!([
+        metadata.uid,
+        metadata.generation,
+        metadata.deletion_timestamp,
+        metadata.finalizers,
+        view.defaults,
+        view.released,
+        view.credentials,
+        view.peers,
+        node,
+        view.cluster,
+        view.ended.as_ref().map(|ended| &ended.result.operation),
+    ]);
+    kok_render::sha256_hex(all.to_string().as_bytes())
+}
+
 /// Which host keys are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustedKeys {
@@ -69,7 +112,13 @@ pub fn trusted_keys(view: &MachineView) -> TrustedKeys {
 
 /// Why the host is not asked: nothing leaves this process for a Machine that is not to be touched.
 pub(super) fn refusal(view: &MachineView) -> Option<Gate> {
-    if view.abandons() || view.deleting() && !view.has_finalizer() {
+    if !view.has_finalizer() {
+        return Some(Gate {
+            reason: "Accepted",
+            message: "the Machine is being taken up".into(),
+        });
+    }
+    if view.abandons() {
         return Some(Gate {
             reason: "Abandoned",
             message: "the host is left as it is".into(),

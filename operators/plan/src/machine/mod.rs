@@ -31,6 +31,7 @@ pub mod wanted;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kok_api::condition::MachineCondition as Type;
 use kok_api::machine_status::{
     DrainStatus, MachineStatus, OperationKind, PackageStatus, RepairAction, RepairStatus,
 };
@@ -185,7 +186,7 @@ pub struct Plan {
     pub status: MachineStatus,
     /// What to remember of the host's large files until the next look; it is given back in the view.
     pub hashed: Option<Hashed>,
-    /// Seconds until the next look when no watch says more.
+    /// Seconds until the host is looked at again, if it was looked at for this plan: see [`look::is_due`].
     pub next_look_seconds: u64,
 }
 
@@ -196,6 +197,10 @@ const CONVERGED_LOOK: u64 = 300;
 const WAITING_LOOK: std::ops::RangeInclusive<u64> = 1..=30;
 /// How often a host is looked at that does not answer: less and less often, and never so often that it locks us out.
 const SILENT_LOOK: std::ops::RangeInclusive<u64> = 5..=300;
+/// How often hosts are looked at that wait for their turn, all of them together: so many seconds for each of so many machines.
+/// Few wait for each other without a gap, and many do not look all the time.
+const TURN_LOOK: std::ops::RangeInclusive<u64> = 2..=CONVERGED_LOOK;
+const MACHINES_A_SECOND: u64 = 16;
 
 /// Decides everything about one Machine.
 pub fn plan(view: &MachineView, catalog: &Catalog) -> Plan {
@@ -258,6 +263,11 @@ impl Draft {
         }
     }
 
+    /// Whether the host was not asked although it may be: it is not its time.
+    fn is_blind(&self, view: &MachineView) -> bool {
+        matches!(view.host, Host::NotAsked) && look::refusal(view).is_none()
+    }
+
     /// Notes that something is waited for.
     fn wait(&mut self, reason: &'static str, message: impl Into<String>) {
         self.gates.push(Gate {
@@ -308,23 +318,39 @@ impl Draft {
     }
 
     fn next_look(&self, view: &MachineView, status: &MachineStatus) -> u64 {
-        let since = |type_: &str| {
-            let condition = status.conditions.iter().find(|it| it.type_ == type_);
-            condition.map_or(0, |it| {
+        let since = |types: &[Type]| {
+            let waiting = status
+                .conditions
+                .iter()
+                .filter(|it| it.status != "True" && types.iter().any(|type_| type_.as_str() == it.type_));
+            let times = waiting.map(|it| {
                 view.now
                     .duration_since(it.last_transition_time.0)
                     .as_secs()
                     .unsigned_abs()
-            })
+            });
+            times.min().unwrap_or(0)
+        };
+        let clamp =
+            |seconds: u64, range: &std::ops::RangeInclusive<u64>| seconds.clamp(*range.start(), *range.end());
+        let only = |reasons: &[&str]| {
+            let mut gates = self.gates.iter();
+            self.actions.is_empty() && !self.gates.is_empty() && gates.all(|it| reasons.contains(&it.reason))
         };
         let usual = if matches!(view.host, Host::Silent { .. }) {
-            (since("Reachable") / 4).clamp(*SILENT_LOOK.start(), *SILENT_LOOK.end())
+            clamp(since(&[Type::Reachable]) / 4, &SILENT_LOOK)
+        } else if only(&["WaitingForBudget"]) {
+            clamp(view.fleet.joined as u64 / MACHINES_A_SECOND, &TURN_LOOK)
+        } else if self.refused.is_some()
+            || view.spec().paused.is_some()
+            || only(&["WaitingForRetry", "RepairCoolingDown", "PackagesInvalid"])
+            || !self.is_waiting(view)
+        {
+            CONVERGED_LOOK
         } else if view.running.is_some() {
             *WAITING_LOOK.end()
-        } else if self.refused.is_some() || view.spec().paused.is_some() || !self.is_waiting(view) {
-            CONVERGED_LOOK
         } else {
-            (since("Ready") / 8).clamp(*WAITING_LOOK.start(), *WAITING_LOOK.end())
+            clamp(since(&[Type::Ready, Type::PackagesInSync]) / 8, &WAITING_LOOK)
         };
         let due = self
             .due

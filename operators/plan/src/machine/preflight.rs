@@ -8,7 +8,7 @@ use super::wanted::{Payload, Wanted};
 use crate::host::{BinaryFact, Cgroup, HostFacts, Reach};
 
 /// Clocks further apart than this break certificates and tokens.
-const MOST_SKEW: Duration = Duration::from_secs(60);
+const MOST_SKEW: Duration = Duration::from_mins(1);
 /// Free bytes that an installation needs on each file system that it writes to.
 const LEAST_SPACE: u64 = 1 << 30;
 /// `/etc` gets a few small files.

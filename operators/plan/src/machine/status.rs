@@ -53,6 +53,10 @@ fn unknown(reason: impl Into<String>, message: impl Into<String>) -> Fact {
 /// The status that follows from a draft plan.
 pub(super) fn status(draft: &Draft, view: &MachineView) -> MachineStatus {
     let previous = view.status();
+    if draft.is_blind(view) && !previous.conditions.is_empty() {
+        // Nothing was learnt that the status speaks of.
+        return previous;
+    }
     let facts = view.facts();
     let node = view.own_node();
     let conditions = conditions(draft, view, &previous);
@@ -149,7 +153,7 @@ fn fact(type_: Type, draft: &Draft, view: &MachineView) -> Option<Fact> {
         Type::PreflightPassed => preflight_passed(draft),
         Type::PackagesInSync => packages_in_sync(draft),
         Type::Joined => joined(view),
-        Type::NodeReady => node_ready(view),
+        Type::NodeReady => Some(node_ready(view)),
         Type::Repairing => Some(repairing(draft, view)),
         Type::Ready => Some(ready(draft, view)),
     }
@@ -269,18 +273,15 @@ fn joined(view: &MachineView) -> Option<Fact> {
     }
 }
 
-fn node_ready(view: &MachineView) -> Option<Fact> {
+fn node_ready(view: &MachineView) -> Fact {
     match &view.node {
-        Observed::Unknown(why) => Some(unknown(
-            "NodeUnknown",
-            format!("the Node could not be read: {why}"),
-        )),
-        Observed::Known(node) if view.owns(node) => Some(match node.ready {
+        Observed::Unknown(why) => unknown("NodeUnknown", format!("the Node could not be read: {why}")),
+        Observed::Known(node) if view.owns(node) => match node.ready {
             NodeReady::True => is(true, "NodeReady", "the kubelet reports that it is ready"),
             NodeReady::False => is(false, "NodeNotReady", &node.ready_message),
             NodeReady::Unknown => unknown("KubeletSilent", &node.ready_message),
-        }),
-        Observed::Known(_) | Observed::Absent => Some(is(false, "NoNode", "there is no Node of this host")),
+        },
+        Observed::Known(_) | Observed::Absent => is(false, "NoNode", "there is no Node of this host"),
     }
 }
 
@@ -322,9 +323,6 @@ fn ready(draft: &Draft, view: &MachineView) -> Fact {
             waiting_for(draft, "what was installed is being removed"),
         );
     }
-    if let Some(gate) = &draft.refused {
-        return is(false, gate.reason, &gate.message);
-    }
     match view.own_node() {
         Some(node) if node.is_ready() && !node.unschedulable => {
             return is(true, "NodeReady", "the Node is Ready and takes pods");
@@ -337,6 +335,9 @@ fn ready(draft: &Draft, view: &MachineView) -> Fact {
             );
         }
         Some(_) | None => {}
+    }
+    if let Some(gate) = &draft.refused {
+        return is(false, gate.reason, &gate.message);
     }
     if let (Host::Silent { reason, message }, false) = (&view.host, view.own_node().is_some()) {
         return is(false, "HostUnreachable", advice(*reason, message));

@@ -24,7 +24,7 @@ pub(super) fn plan(draft: &mut Draft, view: &MachineView, catalog: &Catalog) {
     if !view.has_finalizer() {
         // Before anything is done on a host, so that it is undone whenever the Machine goes.
         draft.actions.push(Action::AddFinalizer);
-        draft.wait("Accepted", "the Machine was taken up");
+        draft.gates.extend(look::refusal(view));
         return;
     }
     host(draft, view, catalog);
@@ -208,15 +208,12 @@ impl Site<'_, '_, '_> {
             self.converge(draft, bootstrap);
             return needed;
         }
-        match ailment {
-            Some(ailment) => {
-                let rebootstrap = self.repair(draft, &ailment);
-                [needed, rebootstrap].concat()
-            }
-            None => {
-                self.rest(draft);
-                needed
-            }
+        if let Some(ailment) = ailment {
+            let rebootstrap = self.repair(draft, &ailment);
+            [needed, rebootstrap].concat()
+        } else {
+            self.rest(draft);
+            needed
         }
     }
 
@@ -432,24 +429,25 @@ impl Site<'_, '_, '_> {
         let node = self.view.own_node();
         draft.repair = repair::fading(self.view, node);
         match node {
-            Some(node) => self.settle(draft, node),
+            Some(node) => settle(draft, node),
             None => draft.wait("WaitingForNode", "the kubelet is about to register the Node"),
         }
     }
+}
 
-    fn settle(&self, draft: &mut Draft, node: &NodeFacts) {
-        if !node.is_ready() {
-            draft.wait(
-                "WaitingForReady",
-                format!("the Node is not Ready: {}", node.ready_message),
-            );
-        } else if let Some(patch) = node::uncordon(node) {
-            draft.actions.push(Action::PatchNode {
-                patch,
-                reservation: None,
-                reason: "what it was cordoned for is done".into(),
-            });
-        }
+/// Waits for the Node to be Ready, and gives it back to the scheduler.
+fn settle(draft: &mut Draft, node: &NodeFacts) {
+    if !node.is_ready() {
+        draft.wait(
+            "WaitingForReady",
+            format!("the Node is not Ready: {}", node.ready_message),
+        );
+    } else if let Some(patch) = node::uncordon(node) {
+        draft.actions.push(Action::PatchNode {
+            patch,
+            reservation: None,
+            reason: "what it was cordoned for is done".into(),
+        });
     }
 }
 

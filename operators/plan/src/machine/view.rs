@@ -130,17 +130,16 @@ impl MachineView {
 
     /// Whether a Node is this Machine's: we labelled it, or its kubelet runs on this host.
     pub fn owns(&self, node: &NodeFacts) -> bool {
-        match node.labels.get(names::MACHINE_LABEL) {
-            Some(machine) => machine == self.name(),
-            None => {
-                let known = self
-                    .machine
-                    .status
-                    .as_ref()
-                    .and_then(|it| it.machine_id.as_deref());
-                let seen = self.facts().map(|facts| facts.machine_id.as_str());
-                !node.machine_id.is_empty() && seen.or(known) == Some(node.machine_id.as_str())
-            }
+        if let Some(machine) = node.labels.get(names::MACHINE_LABEL) {
+            machine == self.name()
+        } else {
+            let known = self
+                .machine
+                .status
+                .as_ref()
+                .and_then(|it| it.machine_id.as_deref());
+            let seen = self.facts().map(|facts| facts.machine_id.as_str());
+            !node.machine_id.is_empty() && seen.or(known) == Some(node.machine_id.as_str())
         }
     }
 

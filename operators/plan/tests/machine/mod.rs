@@ -3,7 +3,10 @@
 
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part
 
+mod facts;
 pub mod host;
+mod kubelet;
+pub mod mirror;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,88 +15,28 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kok_api::machine_status::MachineStatus;
 use kok_api::names;
-use kok_api::package::{DefaultPackage, PackageSource};
-use kok_pki::{RequestFacts, RequestKey};
 use kok_plan::Observed;
 use kok_plan::host::OperationResult;
 use kok_plan::machine::catalog::Catalog;
-use kok_plan::machine::csr::{CLIENT_SIGNER, SERVING_SIGNER};
 use kok_plan::machine::fleet::Fleet;
 use kok_plan::machine::join::{SecretSource, bootstrap_kubeconfig};
-use kok_plan::machine::look::look;
+use kok_plan::machine::look::{Looked, concerns, is_due, look};
 use kok_plan::machine::view::{
     Answer, ClusterFacts, CsrFacts, Defaults, Ended, Hashed, Host as HostAnswer, MachineView, NodeFacts,
-    NodeReady, OperatorFacts, Peer, PodFacts, SeenKey, Silence, TokenFacts,
+    OperatorFacts, Peer, PodFacts, SeenKey, Silence, TokenFacts,
 };
 use kok_plan::machine::{Action, NodePatch, Plan, fleet, plan};
-use kok_render::sha256_hex;
 
 use self::host::Host;
+use self::mirror::{published, usual_packages};
 
 pub const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
 pub const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 pub const CLIENT_CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 pub const CNI_CONF: &str = "/etc/cni/net.d/10-kube-on-kube.conflist";
-pub const MIRROR: &str = "http://mirror";
 
 pub fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
-}
-
-/// What the mirror serves for a version of a package: path below the mirror, and content.
-pub fn published(package: &str, version: &str) -> (String, String) {
-    match package {
-        "runc" => (
-            format!("v{version}/runc.amd64"),
-            format!("runc version {version}"),
-        ),
-        "kubelet" => (
-            format!("v{version}/bin/linux/amd64/kubelet"),
-            format!("Kubernetes v{version}"),
-        ),
-        "containerd" => (
-            format!("v{version}/containerd-{version}-linux-amd64.tar.gz"),
-            format!(
-                "bin/containerd containerd {version}\nbin/containerd-shim-runc-v2 shim {version}\nbin/ctr ctr {version}"
-            ),
-        ),
-        "cni-plugins" => (
-            format!("v{version}/cni-plugins-linux-amd64-v{version}.tgz"),
-            ["bridge", "host-local", "loopback", "portmap", "ptp"]
-                .map(|name| format!("{name} {name} {version}"))
-                .join("\n"),
-        ),
-        other => panic!("nobody publishes {other}"),
-    }
-}
-
-/// A package as ClusterPackageVersion declares it, with the sum of what is published.
-pub fn declared(package: &str, version: &str) -> DefaultPackage {
-    DefaultPackage {
-        name: package.into(),
-        version: version.into(),
-        params: BTreeMap::new(),
-        source: source(package, version),
-        disruption: None,
-    }
-}
-
-pub fn source(package: &str, version: &str) -> PackageSource {
-    let (_, content) = published(package, version);
-    PackageSource {
-        mirror: Some(MIRROR.into()),
-        sha256: BTreeMap::from([("amd64".into(), sha256_hex(content.as_bytes()))]),
-        apt: None,
-    }
-}
-
-pub fn usual_packages() -> Vec<DefaultPackage> {
-    vec![
-        declared("runc", "1.3.4"),
-        declared("containerd", "2.4.2"),
-        declared("cni-plugins", "1.9.1"),
-        declared("kubelet", "1.36.3"),
-    ]
 }
 
 /// A Machine, its host, and what the operator remembers of them.
@@ -106,6 +49,7 @@ pub struct Site {
     pub reachable: Option<Silence>,
     pub hashed: Option<Hashed>,
     pub ended: Option<Ended>,
+    pub looked: Option<Looked>,
     pub pods: Vec<PodFacts>,
 }
 
@@ -209,7 +153,7 @@ impl World {
         ] {
             for version in versions {
                 let (path, content) = published(package, version);
-                host.mirror.insert(format!("{MIRROR}/{path}"), content);
+                host.mirror.insert(format!("{}/{path}", mirror::MIRROR), content);
             }
         }
         self.sites.push(Site {
@@ -219,6 +163,7 @@ impl World {
             reachable: None,
             hashed: None,
             ended: None,
+            looked: None,
             pods: Vec::new(),
         });
     }
@@ -246,8 +191,17 @@ impl World {
         }))
     }
 
-    /// What is observed about one Machine.
+    /// What is observed about one Machine; its host is asked when that is due.
     pub fn view(&self, index: usize) -> MachineView {
+        self.observe(index, false)
+    }
+
+    /// What is observed about one Machine; its host is asked in any case.
+    pub fn fresh_view(&self, index: usize) -> MachineView {
+        self.observe(index, true)
+    }
+
+    fn observe(&self, index: usize, ask: bool) -> MachineView {
         let site = &self.sites[index];
         let spec = &site.machine.spec;
         let node = self.nodes.get(&spec.hostname).cloned();
@@ -295,7 +249,9 @@ impl World {
         if look.pods {
             view.pods = Observed::Known(site.pods.clone());
         }
-        if let Ok(query) = look.host {
+        if let Ok(query) = look.host
+            && (ask || is_due(&view, site.looked.as_ref()))
+        {
             view.host = match site.reachable {
                 Some(reason) => HostAnswer::Silent {
                     reason,
@@ -337,6 +293,12 @@ impl World {
         let plan = plan(&view, &self.catalog);
         let site = &mut self.sites[index];
         site.hashed.clone_from(&plan.hashed);
+        if !matches!(view.host, HostAnswer::NotAsked) {
+            site.looked = Some(Looked {
+                due: self.now + SignedDuration::from_secs(i64::try_from(plan.next_look_seconds).unwrap()),
+                concerns: concerns(&view),
+            });
+        }
         let recorded = |ended: &Ended| {
             plan.status
                 .last_operations
@@ -498,82 +460,6 @@ impl World {
         self.count_unavailable();
     }
 
-    fn kubelet(&mut self, index: usize) {
-        let version = self.next_version();
-        let site = &mut self.sites[index];
-        let host = &mut site.host;
-        let name = host.hostname.clone();
-        let node_ready = host.runs("kubelet.service")
-            && host.runs("containerd.service")
-            && host.text(CNI_CONF).is_some()
-            && !host.certificate_expired;
-        if let Some(node) = self.nodes.get_mut(&name) {
-            let ready = match (
-                host.runs("kubelet.service") && !host.certificate_expired,
-                node_ready,
-            ) {
-                (_, true) => NodeReady::True,
-                (true, false) => NodeReady::False,
-                (false, false) => NodeReady::Unknown,
-            };
-            if node.ready != ready {
-                node.ready = ready;
-                node.ready_since = Some(self.now);
-                node.resource_version.clone_from(&version);
-            }
-            node.kubelet_version
-                .clone_from(&format!("v{}", linked(host, "/usr/local/bin/kubelet")));
-        }
-        if !host.runs("kubelet.service") {
-            return;
-        }
-        let user = format!("system:node:{name}");
-        if host.text(KUBELET_CONF).is_some() && !host.certificate_expired {
-            if !self.nodes.contains_key(&name) {
-                let node = registered(&name, &host.machine_id, &version, self.now);
-                self.nodes.insert(name.clone(), node);
-            }
-            let csr = format!("serving-{name}");
-            if !self.decided.contains_key(&csr) && !self.requests.contains_key(&csr) {
-                let mut facts = request(&csr, &version, SERVING_SIGNER, &user, "system:nodes", &user);
-                let address = host.address.parse().unwrap();
-                if let Ok(request) = &mut facts.request {
-                    request.dns_names = vec![name.clone()];
-                    request.ip_addresses = vec![address];
-                }
-                facts.usages = vec!["digital signature".into(), "server auth".into()];
-                self.requests.insert(csr, facts);
-            }
-            return;
-        }
-        let Some(bootstrap) = host.text(BOOTSTRAP_CONF) else {
-            return;
-        };
-        let Some(token) = self
-            .tokens
-            .keys()
-            .find(|id| bootstrap.contains(&format!("{id}.")))
-            .cloned()
-        else {
-            return;
-        };
-        let csr = format!("client-{name}-{token}");
-        match self.decided.get(&csr) {
-            Some(true) => {
-                host.write(KUBELET_CONF, "kubeconfig of the kubelet", 0o600);
-                host.links
-                    .insert(CLIENT_CERTIFICATE.into(), "kubelet-client.pem".into());
-                host.certificate_expired = false;
-            }
-            Some(false) => {}
-            None => {
-                let by = format!("system:bootstrap:{token}");
-                let facts = request(&csr, &version, CLIENT_SIGNER, &by, names::BOOTSTRAP_GROUP, &user);
-                self.requests.insert(csr, facts);
-            }
-        }
-    }
-
     /// Reconciles every Machine until nothing is done any more for half an hour. After a cut the operator starts anew.
     pub fn settle(&mut self) {
         let mut quiet = 0;
@@ -654,60 +540,5 @@ impl World {
 
     pub fn operations(&self) -> usize {
         self.counted_operations
-    }
-}
-
-fn linked(host: &Host, path: &str) -> String {
-    let target = host.links.get(path).cloned().unwrap_or_default();
-    target.split('/').nth(4).unwrap_or_default().into()
-}
-
-fn registered(name: &str, machine_id: &str, version: &str, now: Timestamp) -> NodeFacts {
-    NodeFacts {
-        name: name.into(),
-        uid: format!("node-{name}-{version}"),
-        resource_version: version.into(),
-        deleting: false,
-        ready: NodeReady::False,
-        ready_since: Some(now),
-        ready_message: "container runtime network not ready".into(),
-        kubelet_version: String::new(),
-        runtime_version: "containerd://2.4.2".into(),
-        machine_id: machine_id.into(),
-        pod_cidrs: vec!["10.32.1.0/24".into()],
-        labels: BTreeMap::from([("kubernetes.io/hostname".into(), name.into())]),
-        annotations: BTreeMap::new(),
-        taints: Vec::new(),
-        unschedulable: false,
-    }
-}
-
-fn request(
-    name: &str,
-    version: &str,
-    signer: &str,
-    username: &str,
-    group: &str,
-    common_name: &str,
-) -> CsrFacts {
-    CsrFacts {
-        name: name.into(),
-        uid: format!("uid-{name}"),
-        resource_version: version.into(),
-        signer: signer.into(),
-        username: username.into(),
-        groups: vec![group.into(), "system:authenticated".into()],
-        usages: vec!["digital signature".into(), "client auth".into()],
-        expiration_seconds: None,
-        request: Ok(RequestFacts {
-            common_names: vec![common_name.into()],
-            organizations: vec!["system:nodes".into()],
-            other_subject_attributes: 0,
-            dns_names: Vec::new(),
-            ip_addresses: Vec::new(),
-            other_names: 0,
-            key: RequestKey::Ecdsa(256),
-            self_signed: true,
-        }),
     }
 }
