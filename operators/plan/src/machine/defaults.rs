@@ -212,3 +212,138 @@ fn conditions(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kok_api::machine_status::{OperationKind, OperationRecord, PackageStatus};
+
+    fn object() -> ClusterPackageVersion {
+        let text = include_str!("../../../../crds/samples/packages.yaml");
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn of(
+        object: &ClusterPackageVersion,
+        machines: &[MachineStatus],
+        apiserver: &str,
+    ) -> ClusterPackageVersionStatus {
+        let view = DefaultsView {
+            now: now(),
+            object,
+            apiserver: Some(apiserver),
+            machines: machines.iter().map(Some).collect(),
+            fleet: Others {
+                joined: machines.len(),
+                ..Others::default()
+            },
+            freeze_percent: 30,
+        };
+        status(&view, &Catalog::shipped().unwrap())
+    }
+
+    fn condition<'a>(status: &'a ClusterPackageVersionStatus, type_: &str) -> &'a Condition {
+        status.conditions.iter().find(|it| it.type_ == type_).unwrap()
+    }
+
+    fn machine(kubelet: &str, from: DesiredFrom, in_sync: bool) -> MachineStatus {
+        MachineStatus {
+            packages: vec![PackageStatus {
+                name: "kubelet".into(),
+                desired: Some("1.36.3".into()),
+                desired_from: from,
+                observed: Some(kubelet.into()),
+                config_hash: None,
+                in_sync,
+                changed_at: None,
+            }],
+            ..MachineStatus::default()
+        }
+    }
+
+    #[test]
+    fn machines_are_counted() {
+        let failed = MachineStatus {
+            last_operations: vec![OperationRecord {
+                id: "converge-1-1".into(),
+                kind: OperationKind::Converge,
+                result: OperationOutcome::Failed,
+                started_at: time(now()),
+                duration: "1s".into(),
+                reason: Some("DownloadFailed".into()),
+                message: None,
+            }],
+            ..machine("1.35.4", DesiredFrom::Default, false)
+        };
+        let machines = [
+            machine("1.36.3", DesiredFrom::Default, true),
+            machine("1.36.3", DesiredFrom::Default, true),
+            machine("1.35.4", DesiredFrom::Machine, true),
+            failed,
+            MachineStatus::default(),
+        ];
+        let status = of(&object(), &machines, "1.36.3");
+        assert_eq!(
+            (
+                status.machines,
+                status.in_sync,
+                status.out_of_sync,
+                status.overridden,
+                status.failed
+            ),
+            (5, 3, 2, 1, 1)
+        );
+        let counts: Vec<(&str, i32)> = status
+            .versions
+            .iter()
+            .map(|it| (it.version.as_str(), it.count))
+            .collect();
+        assert_eq!(counts, [("1.35.4", 2), ("1.36.3", 2)]);
+        assert_eq!(condition(&status, "Valid").status, "True");
+        assert_eq!(condition(&status, "InSync").status, "False");
+        assert_eq!(condition(&status, "RepairsEnabled").status, "True");
+    }
+
+    type Spoil = fn(&mut Vec<DefaultPackage>);
+
+    #[test]
+    fn packages_that_cannot_be_installed_are_refused_and_the_last_ones_stay_in_force() {
+        let mut object = object();
+        object.status = Some(of(&object, &[], "1.36.3"));
+        let accepted = in_force(&object).unwrap().packages;
+        assert_eq!(accepted, object.spec.packages);
+        let good = object.spec.packages.clone();
+        let cases: [(&str, Spoil); 5] = [
+            ("must not be newer", |it| it[3].version = "1.37.0".into()),
+            ("at most three minors older", |it| it[3].version = "1.32.0".into()),
+            ("no package \"no-such\"", |it| it[3].name = "no-such".into()),
+            ("maxPods", |it| {
+                drop(it[3].params.insert("maxPods".into(), "all".into()));
+            }),
+            ("needs package", |it| drop(it.remove(2))),
+        ];
+        for (word, spoil) in cases {
+            object.spec.packages.clone_from(&good);
+            spoil(&mut object.spec.packages);
+            object.status = Some(of(&object, &[], "1.36.3"));
+            let valid = condition(object.status.as_ref().unwrap(), "Valid");
+            assert_eq!(valid.status, "False", "{word}");
+            assert!(valid.message.contains(word), "no {word:?} in {}", valid.message);
+            assert_eq!(in_force(&object).unwrap().packages, accepted, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_same_packages_have_the_same_revision_and_nothing_is_written_anew() {
+        let mut object = object();
+        let first = of(&object, &[], "1.36.3");
+        object.status = Some(first.clone());
+        assert_eq!(of(&object, &[], "1.36.3"), first);
+        object.spec.packages[0].version = "1.3.5".into();
+        assert_ne!(of(&object, &[], "1.36.3").revision, first.revision);
+    }
+}

@@ -10,7 +10,7 @@ use kok_render::package::{Module, Package, Source};
 use super::catalog::Catalog;
 use super::effective::{Effective, effective};
 use super::paths;
-use super::view::MachineView;
+use super::view::{Host, MachineView};
 use super::{conflict, repair, validate};
 use crate::Gate;
 use crate::host::{Endpoint, FactsQuery, NamedProbe};
@@ -59,6 +59,11 @@ pub struct Looked {
 /// something changed that a plan for it depends on.
 pub fn is_due(view: &MachineView, last: Option<&Looked>) -> bool {
     last.is_none_or(|last| view.now >= last.due || concerns(view) != last.concerns)
+}
+
+/// Whether the host was not asked although it may be: it was not its time.
+pub(super) fn is_passed_over(view: &MachineView) -> bool {
+    matches!(view.host, Host::NotAsked) && refusal(view).is_none()
 }
 
 /// Digest of everything but the host and the time that what is done on the host follows from.

@@ -263,11 +263,6 @@ impl Draft {
         }
     }
 
-    /// Whether the host was not asked although it may be: it is not its time.
-    fn is_blind(&self, view: &MachineView) -> bool {
-        matches!(view.host, Host::NotAsked) && look::refusal(view).is_none()
-    }
-
     /// Notes that something is waited for.
     fn wait(&mut self, reason: &'static str, message: impl Into<String>) {
         self.gates.push(Gate {

@@ -5,9 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kok_api::condition::MachineCondition as Type;
 use kok_api::machine_status::{MachinePhase, MachineStatus, MachineSummary, OperationKind, RepairAction};
 
-use super::Draft;
 use super::upkeep::is_conflict;
 use super::view::{Host, MachineView, NodeFacts, NodeReady, Silence};
+use super::{Draft, look};
 use crate::Observed;
 
 /// Longest message of a condition or record: long enough to act upon, short enough to read.
@@ -53,7 +53,7 @@ fn unknown(reason: impl Into<String>, message: impl Into<String>) -> Fact {
 /// The status that follows from a draft plan.
 pub(super) fn status(draft: &Draft, view: &MachineView) -> MachineStatus {
     let previous = view.status();
-    if draft.is_blind(view) && !previous.conditions.is_empty() {
+    if look::is_passed_over(view) && !previous.conditions.is_empty() {
         // Nothing was learnt that the status speaks of.
         return previous;
     }
