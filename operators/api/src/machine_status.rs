@@ -61,6 +61,8 @@ pub struct MachineStatus {
 /// Printed summary of a Machine.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachinePhase {
+    /// It was not looked at yet.
+    Pending,
     /// The spec cannot be acted upon.
     Invalid,
     /// Another Machine or another cluster has the host.

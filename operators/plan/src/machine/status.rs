@@ -406,7 +406,9 @@ fn phase(draft: &Draft, view: &MachineView, conditions: &[Condition]) -> Machine
         } else {
             MachinePhase::Ready
         }
-    } else if status_of(Type::Reachable) == "False" || status_of(Type::Reachable) == "Unknown" {
+    } else if status_of(Type::Reachable) == "Unknown" {
+        MachinePhase::Pending
+    } else if status_of(Type::Reachable) == "False" {
         MachinePhase::Unreachable
     } else if !view.has_joined() {
         if status_of(Type::PreflightPassed) == "False" {

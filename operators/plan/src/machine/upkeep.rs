@@ -202,8 +202,12 @@ impl Site<'_, '_, '_> {
         let bootstrap = join::bootstrap(self.view, self.facts, self.agent, false);
         let needed = tokens_of(&bootstrap);
         let ailment = repair::ailment(self.view, self.facts, self.diffs, self.agent);
-        draft.ailment = ailment.as_ref().map(|ailment| ailment.cause.clone());
-        if self.differs(&bootstrap) {
+        let differs = self.differs(&bootstrap);
+        // What is not installed yet does not ail.
+        if self.view.has_joined() || !differs {
+            draft.ailment = ailment.as_ref().map(|ailment| ailment.cause.clone());
+        }
+        if differs {
             draft.repair = repair::in_force(self.view);
             self.converge(draft, bootstrap);
             return needed;
@@ -345,7 +349,7 @@ impl Site<'_, '_, '_> {
             if self.reboot_is_due() {
                 "a reboot is due".into()
             } else {
-                "files of the join".into()
+                "credentials of the join".into()
             }
         } else {
             draft.differences.join("; ")
