@@ -46,6 +46,11 @@ pub const APPLIED_HASH: &str = "kubeonkube.io/applied-hash";
 /// Annotation of pod templates: digest of every Secret and ConfigMap that the pod reads.
 pub const INPUTS_HASH: &str = "kubeonkube.io/inputs-hash";
 
+/// Name of the Secret, in `kube-system`, of the bootstrap token with this id.
+pub fn bootstrap_token_secret(id: &str) -> String {
+    format!("bootstrap-token-{id}")
+}
+
 /// Namespace in the meta cluster that holds the control plane of Cluster `name`.
 pub fn cluster_namespace(name: &str) -> String {
     format!("cluster-{name}")

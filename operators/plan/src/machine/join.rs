@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kok_api::names;
 use kok_render::package::{Join, Package};
 use serde::Serialize;
 use serde_json::json;
 
 use super::csr::{self, Identity, Verdict};
 use super::diff::has_text;
+use super::status::time;
 use super::steps::write;
 use super::view::{ClusterFacts, MachineView, NodeFacts, TokenFacts};
 use super::{Action, Draft, paths};
@@ -35,6 +38,33 @@ pub struct TokenMint {
     pub machine_uid: String,
     /// When it expires.
     pub expires: Timestamp,
+}
+
+/// The Secret that makes a token known to the apiserver. `secret` is 16 lower-case letters and digits.
+pub fn token_secret(mint: &TokenMint, secret: &str) -> k8s_openapi::api::core::v1::Secret {
+    let text = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    k8s_openapi::api::core::v1::Secret {
+        metadata: ObjectMeta {
+            name: Some(names::bootstrap_token_secret(&mint.id)),
+            namespace: Some("kube-system".into()),
+            labels: Some(BTreeMap::from([
+                text(names::MANAGED_BY_LABEL, names::MANAGED_BY),
+                text(names::MACHINE_LABEL, &mint.machine),
+            ])),
+            annotations: Some(BTreeMap::from([text(names::MACHINE_UID, &mint.machine_uid)])),
+            ..ObjectMeta::default()
+        },
+        type_: Some("bootstrap.kubernetes.io/token".into()),
+        string_data: Some(BTreeMap::from([
+            text("token-id", &mint.id),
+            text("token-secret", secret),
+            text("expiration", &mint.expires.to_string()),
+            text("usage-bootstrap-authentication", "true"),
+            text("auth-extra-groups", names::BOOTSTRAP_GROUP),
+            text("description", &format!("Machine {} joins with it", mint.machine)),
+        ])),
+        ..k8s_openapi::api::core::v1::Secret::default()
+    }
 }
 
 /// A secret that an operation needs, and where whoever carries it out gets it from.
@@ -184,7 +214,8 @@ fn mint(view: &MachineView) -> TokenMint {
         id: token_id(view),
         machine: view.name().into(),
         machine_uid: view.uid().into(),
-        expires: view.now + TOKEN_LIFE,
+        // Whole seconds, as the token controller reads them.
+        expires: time(view.now).0 + TOKEN_LIFE,
     }
 }
 

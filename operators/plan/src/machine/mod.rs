@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod diff;
 mod drain;
 pub mod effective;
+pub mod facts;
 pub mod fleet;
 pub mod join;
 pub mod lint;
