@@ -222,6 +222,27 @@ fn a_half_joined_host_is_removed_from_every_stage() {
 }
 
 #[test]
+fn a_host_whose_token_expired_before_anybody_approved_gets_another_one() {
+    let mut world = World::new(1);
+    world.until(|world| world.done.iter().any(|it| it.contains(" Run join")));
+    let first = world.tokens.keys().next().unwrap().clone();
+    // Nobody approves for twenty minutes.
+    world.tick(2);
+    assert_eq!(world.requests.len(), 1);
+    assert!(
+        world.sites[0].host.text(KUBELET_CONF).is_some(),
+        "a kubelet writes it while it waits"
+    );
+    world.tick(1200);
+    world.settle();
+    assert_ready(&world, 0);
+    let minted: Vec<&String> = world.done.iter().filter(|it| it.contains("MintToken")).collect();
+    assert_eq!(minted.len(), 2, "{minted:?}");
+    assert!(!minted[1].contains(&first));
+    assert!(world.tokens.is_empty());
+}
+
+#[test]
 fn a_host_that_joins_again_after_it_was_released_becomes_ready() {
     let mut world = joined(1);
     world.delete(0);

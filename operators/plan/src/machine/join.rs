@@ -12,13 +12,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::csr::{self, Identity, Verdict};
-use super::diff::has_text;
+use super::diff::{has_text, is_there};
 use super::status::time;
 use super::steps::write;
 use super::view::{ClusterFacts, MachineView, NodeFacts, TokenFacts};
 use super::{Action, Draft, paths};
 use crate::Observed;
-use crate::host::{BinaryFact, Content, FileFact, HostFacts, Secret, Step};
+use crate::host::{Content, FileFact, HostFacts, Secret, Step};
 
 /// How long a token lives.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_mins(15);
@@ -150,11 +150,7 @@ pub(super) fn bootstrap(
             path: join.kubeconfig.clone(),
         });
     }
-    if facts
-        .binaries
-        .get(&join.client_certificate)
-        .is_some_and(|it| *it != BinaryFact::Absent)
-    {
+    if is_there(facts, &join.client_certificate) {
         steps.push(Step::RemovePath {
             path: join.client_certificate.clone(),
         });
@@ -177,9 +173,11 @@ pub(super) fn bootstrap(
     }
 }
 
-/// Whether the host's kubelet got a certificate of this cluster. What another cluster left there is none.
+/// Whether the host's kubelet got a certificate of this cluster. What another cluster left there is none, and neither is the
+/// kubeconfig alone: a kubelet writes it while it waits for its certificate.
 pub(super) fn has_credentials(view: &MachineView, facts: &HostFacts, join: &Join) -> bool {
     matches!(facts.files.get(&join.kubeconfig), Some(FileFact::File { .. }))
+        && is_there(facts, &join.client_certificate)
         && has_text(facts, paths::CLUSTER_MARK, &cluster_mark(view))
 }
 

@@ -5,11 +5,11 @@ use kok_api::condition::MachineCondition::Repairing;
 use kok_api::machine_status::{RepairAction, RepairStatus};
 use kok_render::package::{Join, Package};
 
-use super::diff::PackageDiff;
+use super::diff::{PackageDiff, is_there};
 use super::status::time;
 use super::view::{MachineView, NodeFacts};
 use super::{join, paths};
-use crate::host::{BinaryFact, HostFacts};
+use crate::host::HostFacts;
 use crate::{Gate, Observed};
 
 /// How long a Node may be NotReady before anything is tried: a restart takes that long.
@@ -95,10 +95,7 @@ fn node_trouble(view: &MachineView, facts: &HostFacts, (_, join): (&Package, &Jo
 
 /// Whether the client certificate is there and at its end. When the host cannot tell, it is not taken for that.
 fn certificate_expired(facts: &HostFacts, (package, join): (&Package, &Join)) -> bool {
-    let there = facts
-        .binaries
-        .get(&join.client_certificate)
-        .is_some_and(|it| *it != BinaryFact::Absent);
+    let there = is_there(facts, &join.client_certificate);
     let probe = facts
         .probes
         .get(&paths::detect_probe(&package.name, &join.certificate_good));

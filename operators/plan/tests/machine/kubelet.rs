@@ -43,7 +43,10 @@ impl World {
             return;
         }
         let user = format!("system:node:{name}");
-        if host.text(KUBELET_CONF).is_some() && !host.certificate_expired {
+        if host.links.contains_key(CLIENT_CERTIFICATE)
+            && host.text(KUBELET_CONF).is_some()
+            && !host.certificate_expired
+        {
             if !self.nodes.contains_key(&name) {
                 let node = registered(&name, &host.machine_id, &version, self.now);
                 self.nodes.insert(name.clone(), node);
@@ -72,10 +75,11 @@ impl World {
         else {
             return;
         };
+        // Before it has a certificate.
+        host.write(KUBELET_CONF, "kubeconfig of the kubelet", 0o600);
         let csr = format!("client-{name}-{token}");
         match self.decided.get(&csr) {
             Some(true) => {
-                host.write(KUBELET_CONF, "kubeconfig of the kubelet", 0o600);
                 host.links
                     .insert(CLIENT_CERTIFICATE.into(), "kubelet-client.pem".into());
                 host.certificate_expired = false;
