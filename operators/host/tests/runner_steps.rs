@@ -270,10 +270,20 @@ fn removal_takes_mounts_along_and_stays_below_its_roots() {
 fn the_runner_itself_refuses_to_remove_what_holds_the_system() {
     let world = World::new();
     world.write("/home/user/file", "x");
-    let paths = ["/home/user", "/etc", "/opt/../home/user", "/opt/./x", "/opt//x", "/usr/bin"];
+    let paths = [
+        "/home/user",
+        "/etc",
+        "/opt/../home/user",
+        "/opt/./x",
+        "/opt//x",
+        "/usr/bin",
+    ];
     for (index, path) in paths.into_iter().enumerate() {
         // Past the check that a plan's operation goes through.
-        let operation = operation(&format!("remove-{index}"), vec![Step::RemovePath { path: path.into() }]);
+        let operation = operation(
+            &format!("remove-{index}"),
+            vec![Step::RemovePath { path: path.into() }],
+        );
         let call = kok_host::runner::Call::operation(&operation, "n");
         let run = world.run(&call);
         let result = kok_host::runner::parse_result(&operation, &run.stdout, "n", None, Duration::ZERO);

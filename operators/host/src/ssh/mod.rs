@@ -82,7 +82,7 @@ impl OpenSsh {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => {
                 ended.map_err(local)?;
-                return Err(diagnose::connect_error(ssh, &master.log(), within));
+                return Err(diagnose::connect_error(ssh, &master.last_words().await, within));
             }
             Err(_) => {
                 return Err(ConnectError::TimedOut {
@@ -111,8 +111,8 @@ impl OpenSsh {
 
     fn write_files(&self, ssh: &Ssh, within: Duration) -> io::Result<Files> {
         let files = Files::create_in(&self.base)?;
-        // ssh counts whole seconds, and knows better than we do what it waits for.
-        let patience = within.as_secs().saturating_sub(1).max(1);
+        // ssh counts whole seconds. It gives up just before we do, because it can say what it waited for.
+        let patience = within.as_secs().max(1);
         files.write(
             config::CONFIG,
             config::config(ssh, files.path(), patience).as_bytes(),

@@ -140,20 +140,32 @@ impl World {
         self.run_with(call, &[])
     }
 
-    /// Runs the script in a process group of its own, below what `wrapper` says.
-    pub(crate) fn run_with(&self, call: &Call, wrapper: &[&str]) -> Run {
-        let mut child = Command::new("unshare")
+    /// A command on the host, without an environment.
+    pub(crate) fn enter(&self, argv: &[&str]) -> Command {
+        self.enter_with(argv, &[])
+    }
+
+    fn enter_with<T: AsRef<std::ffi::OsStr>>(&self, argv: &[T], wrapper: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command
             .args(["--mount", "--propagation", "private"])
             .args(wrapper)
             .args(["sh", "-c", ENTER, "enter"])
             .arg(self.directory.path())
-            .args(&call.argv)
+            .args(argv)
             .env_clear()
             .env("PATH", "/fake:/usr/sbin:/usr/bin:/sbin:/bin")
+            .process_group(0);
+        command
+    }
+
+    /// Runs the script in a process group of its own, below what `wrapper` says.
+    pub(crate) fn run_with(&self, call: &Call, wrapper: &[&str]) -> Run {
+        let mut child = self
+            .enter_with(&call.argv, wrapper)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
