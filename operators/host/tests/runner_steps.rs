@@ -128,8 +128,7 @@ fn a_file_is_fetched_with_whatever_the_host_has() {
     ] {
         let world = World::new();
         for hidden in ["curl", "wget"].iter().filter(|tool| !tools.contains(tool)) {
-            // An absent tool: found by nobody.
-            hide(&world, hidden);
+            world.hide(&format!("/usr/bin/{hidden}"));
         }
         if tools == ["wget"] && !std::path::Path::new("/usr/bin/wget").exists() {
             continue;
@@ -149,18 +148,6 @@ fn a_file_is_fetched_with_whatever_the_host_has() {
             1
         );
     }
-}
-
-/// Makes a program of the machine absent on the host.
-fn hide(world: &World, program: &str) {
-    let whiteout = world.path(&format!("/usr/bin/{program}"));
-    std::fs::create_dir_all(whiteout.parent().unwrap()).unwrap();
-    let made = std::process::Command::new("mknod")
-        .arg(&whiteout)
-        .args(["c", "0", "0"])
-        .status()
-        .unwrap();
-    assert!(made.success());
 }
 
 #[test]

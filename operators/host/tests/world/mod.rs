@@ -126,6 +126,18 @@ impl World {
         std::fs::set_permissions(self.path(&path), PermissionsExt::from_mode(0o755)).unwrap();
     }
 
+    /// Makes something of the machine absent on the host.
+    pub(crate) fn hide(&self, path: &str) {
+        let whiteout = self.path(path);
+        std::fs::create_dir_all(whiteout.parent().unwrap()).unwrap();
+        let made = Command::new("mknod")
+            .arg(&whiteout)
+            .args(["c", "0", "0"])
+            .status()
+            .unwrap();
+        assert!(made.success());
+    }
+
     pub(crate) fn set_unit(&self, unit: &str, property: &str, value: &str) {
         self.write(&format!("/fake/units/{unit}/{property}"), &format!("{value}\n"));
     }
