@@ -1,7 +1,10 @@
 //! Debian packages, with the real dpkg and apt, on a host below an overlay.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+
 mod world;
 
+use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -173,12 +176,14 @@ fn a_package_comes_from_an_apt_source_and_takes_its_dependencies_along() {
         std::fs::create_dir_all(world.path("/srv/repo")).unwrap();
         std::fs::write(world.path(&format!("/srv/repo/{name}.deb")), content).unwrap();
         let version = if name == "kok-app" { "1.0" } else { "1.5" };
-        index.push_str(&format!(
+        write!(
+            index,
             "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\n\
              Filename: ./{name}.deb\nSize: {}\nSHA256: {}\nDescription: test\n{more}\n",
             content.len(),
             sha256(content)
-        ));
+        )
+        .unwrap();
     }
     world.write("/srv/repo/Packages", &index);
     world.write(

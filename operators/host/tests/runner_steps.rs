@@ -1,13 +1,15 @@
 //! Every step, against real tools: it does what it says, a second time it changes nothing, and it fails clearly.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+
 mod world;
 
 use std::io::BufRead as _;
 use std::time::Duration;
 
 use kok_plan::host::{
-    Content, Expect, FactsQuery, FailureReason, Operation, OperationOutcome, Owner, Refusal, Secret, Step,
-    StepOutcome, StepResult, UnitAction,
+    Content, Expect, FactsQuery, FailureReason, Operation, OperationOutcome, OperationResult, Owner, Refusal,
+    Secret, Step, StepOutcome, StepResult, UnitAction,
 };
 use world::{World, operation, owner, run, serve, sha256, write};
 
@@ -376,7 +378,7 @@ fn probes_wait_and_commands_run_once() {
         probe(&["sh", "-c", "echo no; exit 4"], Expect::Success, 400),
     );
     assert_eq!(reason, FailureReason::ProbeFailed);
-    assert_eq!(step.tail, "no\nexit 4");
+    assert_eq!(step.tail, "no\n\nexit 4");
     let slow = Step::Run {
         argv: vec!["sleep".into(), "30".into()],
         within: Duration::from_secs(1),
@@ -606,41 +608,30 @@ fn operations_never_overlap_even_when_the_first_runner_is_dead() {
     world.done(&operation("second", vec![write("/opt/x", "1")]));
 }
 
+/// Puts a file system of its own at a path, for one run.
+fn apply_with_mount(world: &World, operation: &Operation, options: &str, path: &str) -> OperationResult {
+    let script = format!("mount -t tmpfs -o {options} none {path} && exec \"$@\"");
+    world.apply_inside(operation, &["sh", "-c", &script, "sh"])
+}
+
 #[test]
 fn a_full_or_read_only_disk_is_named() {
-    // A file system of its own for /opt, too small for the file.
-    const SMALL: &[&str] = &[
-        "sh",
-        "-c",
-        "mount -t tmpfs -o size=64k none /opt && exec \"$@\"",
-        "sh",
-    ];
     let world = World::new();
-    let mut big = operation("big", vec![write("/opt/kok/file", &"x".repeat(200_000))]);
-    big.generation = 8;
     world.done(&operation("claim", vec![]));
     world.write("/opt/.keep", "");
-    let small = world.apply_inside(&big, SMALL);
-    let StepOutcome::Failed { reason, .. } = small.steps[1].outcome else {
-        panic!("{small:#?}");
-    };
-    assert_eq!(reason, FailureReason::DiskFull, "{small:#?}");
-
-    const READ_ONLY: &[&str] = &["sh", "-c", "mount -t tmpfs -o ro none /opt && exec \"$@\"", "sh"];
-    big.id = "read-only".into();
-    let read_only = world.apply_inside(&big, READ_ONLY);
-    let StepOutcome::Failed { reason, .. } = read_only.steps[1].outcome else {
-        panic!("{read_only:#?}");
-    };
-    assert_eq!(reason, FailureReason::ReadOnly, "{read_only:#?}");
-
-    const NO_STATE: &[&str] = &[
-        "sh",
-        "-c",
-        "mount -t tmpfs -o ro none /var/lib && exec \"$@\"",
-        "sh",
-    ];
-    let refused = world.apply_inside(&operation("no-state", vec![]), NO_STATE);
+    let big = |id: &str| operation(id, vec![write("/opt/kok/file", &"x".repeat(200_000))]);
+    for (options, expected) in [
+        ("size=64k", FailureReason::DiskFull),
+        ("ro", FailureReason::ReadOnly),
+    ] {
+        let id = options.replace('=', "-");
+        let result = apply_with_mount(&world, &big(&id), options, "/opt");
+        let StepOutcome::Failed { reason, .. } = result.steps[1].outcome else {
+            panic!("{result:#?}");
+        };
+        assert_eq!(reason, expected, "{result:#?}");
+    }
+    let refused = apply_with_mount(&world, &operation("no-state", vec![]), "ro", "/var/lib");
     assert!(
         matches!(&refused.outcome, OperationOutcome::Refused(Refusal::StateUnwritable(why)) if why.contains("Read-only")),
         "{refused:#?}"

@@ -1,5 +1,7 @@
 //! Sessions with real sshds.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test
+
 mod sshd;
 mod world;
 

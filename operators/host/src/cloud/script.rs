@@ -153,7 +153,7 @@ mod tests {
             let script = format!("printf '%s\\0' {}\n", quoted.join(" "));
             shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
             let output = shell.wait_with_output().unwrap();
-            let expected: String = words.iter().map(|word| format!("{word}\0")).collect();
+            let expected = words.join("\0") + "\0";
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
         }
     }

@@ -1,5 +1,6 @@
 //! Real sshds on loopback, each on a host of its own below an overlay.
-#![allow(dead_code, reason = "each test file uses its part")]
+
+#![allow(clippy::unwrap_used, clippy::panic, dead_code)] // shared by tests; its helpers fail the test
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
