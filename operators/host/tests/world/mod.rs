@@ -15,7 +15,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kok_host::runner::{Call, FactsError, parse_facts, parse_result, random_nonce};
 use kok_plan::host::{
-    Content, FactsQuery, HostFacts, Operation, OperationOutcome, OperationResult, Owner, Step, StepOutcome,
+    Content, FactsQuery, FailureReason, HostFacts, Operation, OperationOutcome, OperationResult, Owner, Step,
+    StepOutcome, StepResult,
 };
 
 /// Mounts the overlay, and what programs expect beside it, and becomes the command.
@@ -351,4 +352,30 @@ pub(crate) fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
         }
     });
     address
+}
+
+/// Applies it under a first name, and under a second: what each changed, without the claim.
+pub(crate) fn twice(world: &World, steps: &[Step]) -> (Vec<bool>, Vec<bool>) {
+    let first = world.done(&operation("first", steps.to_vec()));
+    let second = world.done(&operation("second", steps.to_vec()));
+    assert!(!second[0], "claimed already");
+    (first[1..].to_vec(), second[1..].to_vec())
+}
+
+/// Applies one step that must fail.
+pub(crate) fn failed(world: &World, step: Step) -> (FailureReason, StepResult) {
+    let mut operation = operation("fails", vec![step, write("/opt/never", "x")]);
+    operation.id = format!("fails-{}", operation.steps[1].kind());
+    let result = world.apply(&operation);
+    assert_eq!(
+        result.outcome,
+        OperationOutcome::Failed { step: 1 },
+        "{result:#?}"
+    );
+    assert_eq!(result.steps[2].outcome, StepOutcome::NotRun);
+    assert!(!world.path("/opt/never").exists());
+    let StepOutcome::Failed { reason, .. } = result.steps[1].outcome else {
+        panic!("{result:#?}");
+    };
+    (reason, result.steps[1].clone())
 }
