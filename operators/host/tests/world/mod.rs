@@ -1,5 +1,6 @@
 //! A host for the runner: this machine's own system below a throw-away overlay, so that the script runs with
-//! real tools and real paths and changes nothing. Needs root and overlayfs, as the lab does.
+//! real tools and real paths and changes nothing. Needs root and overlayfs, as the lab does. With `KOK_HOST_ROOT`
+//! it is another system than this machine's, such as a freshly debootstrapped one.
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code)] // shared by tests; its helpers fail the test
 
@@ -22,9 +23,9 @@ use kok_plan::host::{
 /// Mounts the overlay, and what programs expect beside it, and becomes the command.
 const ENTER: &str = r#"
 set -e
-root=$1; shift
+root=$1; lower=$2; shift 2
 mkdir -p "$root/merged"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$root/upper,workdir=$root/work" "$root/merged"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$root/upper,workdir=$root/work" "$root/merged"
 for each in proc sys dev; do mount --rbind "/$each" "$root/merged/$each"; done
 # Not part of the overlay, whose files have other locks in each mount of it.
 mount --bind "$root/run" "$root/merged/run"
@@ -166,6 +167,7 @@ impl World {
             .args(wrapper)
             .args(["sh", "-c", ENTER, "enter"])
             .arg(self.directory.path())
+            .arg(std::env::var_os("KOK_HOST_ROOT").unwrap_or("/".into()))
             .args(argv)
             .env_clear()
             .env("PATH", "/fake:/usr/sbin:/usr/bin:/sbin:/bin")
