@@ -1,4 +1,4 @@
-//! A bounded number of sessions, shared out fairly. The choice is made in [`schedule`]; this waits for it.
+//! A bounded number of sessions, shared out fairly. The choice is made in `schedule`; this waits for it.
 
 mod schedule;
 
