@@ -122,8 +122,9 @@ impl RemoteHosts {
             .pool
             .acquire(&target.name, &target.idc, jump.as_deref())
             .await;
-        let connecting = transport.connect(target, Instant::now() + self.deadlines.connect);
-        let session = permit.connecting(connecting).await?;
+        let session = permit
+            .connecting(|| transport.connect(target, Instant::now() + self.deadlines.connect))
+            .await?;
         Ok(RemoteHost {
             session,
             _permit: permit,

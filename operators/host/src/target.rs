@@ -115,6 +115,21 @@ impl Ssh {
     }
 }
 
+impl CloudInstance {
+    /// Checks what goes into a host name or a request.
+    pub fn check(&self) -> Result<(), InvalidTarget> {
+        let is_id = |text: &str| {
+            (1..=128).contains(&text.len())
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        require(is_id(&self.region), "region", &self.region)?;
+        require(is_id(&self.instance), "instance", &self.instance)?;
+        require(is_id(&self.access_key_id), "access key id", &self.access_key_id)
+    }
+}
+
 impl Hop {
     fn check(&self) -> Result<(), InvalidTarget> {
         require(is_address(&self.address), "address", &self.address)?;

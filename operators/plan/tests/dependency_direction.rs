@@ -13,6 +13,7 @@ fn pure_crates_reach_no_runtime_and_no_client() {
         "kube-runtime",
         "etcd-client",
         "kok-runtime",
+        "kok-host",
     ];
     for pure in ["kok-api", "kok-render", "kok-pki", "kok-plan"] {
         let output = Command::new(env!("CARGO"))

@@ -57,6 +57,15 @@ pub(super) enum Next {
     Nobody,
 }
 
+/// What becomes of a connection that takes long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slow {
+    /// It may take its time.
+    GoOn,
+    /// It is to be given up, and tried again when its ticket is called again.
+    WaitAgain,
+}
+
 /// Hosts that wait and hosts that are connected.
 pub(super) struct Scheduler {
     lanes: [Lane; 2],
@@ -112,25 +121,21 @@ impl Scheduler {
     pub(super) fn enter(&mut self, host: &str, idc: &str, jump: Option<&str>) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let lane = if self.suspects.contains(host) {
-            SUSPECT
-        } else {
-            MAIN
-        };
-        let line = Line {
-            idc: idc.into(),
-            jump: jump.map(str::to_owned),
-        };
-        self.lanes[lane].enter(ticket, &line);
-        self.places.insert(
-            ticket,
-            Place {
-                host: host.into(),
-                lane,
-                line,
-                state: State::Waiting,
+        let place = Place {
+            host: host.into(),
+            lane: if self.suspects.contains(host) {
+                SUSPECT
+            } else {
+                MAIN
             },
-        );
+            line: Line {
+                idc: idc.into(),
+                jump: jump.map(str::to_owned),
+            },
+            state: State::Waiting,
+        };
+        self.lanes[place.lane].enter(ticket, &place.line);
+        self.places.insert(ticket, place);
         ticket
     }
 
@@ -154,16 +159,26 @@ impl Scheduler {
         Next::Nobody
     }
 
-    /// A connection takes long: it leaves its place to others, if there is room among the suspects.
-    pub(super) fn slow(&mut self, ticket: Ticket) {
+    /// A connection takes long: it leaves its place to others. With room among the suspects it goes on there;
+    /// without, it must be given up, and its ticket gets in line as a suspect.
+    pub(super) fn slow(&mut self, ticket: Ticket) -> Slow {
         let Some(place) = self.places.get_mut(&ticket) else {
-            return;
+            return Slow::GoOn;
         };
-        if place.state == State::Connecting && place.lane == MAIN && self.lanes[SUSPECT].has_room() {
-            self.lanes[MAIN].leave(&place.line, true);
-            self.lanes[SUSPECT].join(&place.line);
-            place.lane = SUSPECT;
+        if place.state != State::Connecting || place.lane == SUSPECT {
+            return Slow::GoOn;
         }
+        self.lanes[MAIN].leave(&place.line, true);
+        place.lane = SUSPECT;
+        let suspects = &mut self.lanes[SUSPECT];
+        if suspects.has_room() {
+            suspects.join(&place.line);
+            return Slow::GoOn;
+        }
+        self.suspects.insert(place.host.clone());
+        place.state = State::Waiting;
+        suspects.enter(ticket, &place.line);
+        Slow::WaitAgain
     }
 
     /// The attempt to connect ended.
@@ -498,20 +513,36 @@ mod tests {
     }
 
     #[test]
-    fn slow_ones_stay_where_they_are_when_the_suspects_have_no_room() {
+    fn slow_ones_wait_again_when_the_suspects_have_no_room() {
         let limits = Limits {
             sessions: 2,
             suspects: 1,
             ..WIDE
         };
         let mut scheduler = Scheduler::new(limits);
-        for _ in 0..4 {
-            scheduler.enter("h", "a", None);
-        }
-        for ticket in start_all(&mut scheduler) {
-            scheduler.slow(ticket);
-        }
-        assert_eq!(start_all(&mut scheduler).len(), 1);
+        let slow: Vec<Ticket> = (0..2).map(|_| scheduler.enter("slow", "a", None)).collect();
+        let good: Vec<Ticket> = (0..2).map(|_| scheduler.enter("good", "a", None)).collect();
+        assert_eq!(start_all(&mut scheduler), slow);
+        assert_eq!(scheduler.slow(slow[0]), Slow::GoOn);
+        assert_eq!(scheduler.slow(slow[1]), Slow::WaitAgain);
+        assert_eq!(
+            start_all(&mut scheduler),
+            good,
+            "the main lane has its places back"
+        );
+        // Its turn comes when there is room, and then it may take its time.
+        scheduler.leave(slow[0]);
+        assert_eq!(start_all(&mut scheduler), [slow[1]]);
+        assert_eq!(scheduler.slow(slow[1]), Slow::GoOn);
+        scheduler.leave(slow[1]);
+        scheduler.leave(good[0]);
+        scheduler.leave(good[1]);
+        assert!(
+            scheduler
+                .lanes
+                .iter()
+                .all(|lane| lane.sessions == 0 && lane.lines.is_empty())
+        );
     }
 
     #[test]

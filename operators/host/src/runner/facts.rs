@@ -1,36 +1,18 @@
 //! Facts: the questions on the wire, and the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kok_plan::host::{
-    BinaryFact, Cgroup, DebFact, DiskFact, DpkgFact, FactsQuery, FileFact, HostFacts, JournalRecord,
-    JournalState, JournalStep, OsFact, Owner, ProbeFact, Reach, UnitFact,
+    DebFact, DiskFact, DpkgFact, FactsQuery, HostFacts, JournalRecord, JournalState, JournalStep, Owner,
+    ProbeFact, Reach, UnitFact,
 };
 use zeroize::Zeroizing;
 
-use super::frames::{Frame, frames};
+use super::answer::{Answer, FactsError, binaries, files, malformed};
+use super::frames::frames;
+use super::system::System;
 use super::wire::{decode, encode, line};
-
-/// Files up to this size are hashed each time; the script has the same limit.
-const HASHED_EACH_TIME: u64 = 4 * 1024 * 1024;
-
-/// The answer cannot be relied on, so there are no facts at all.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FactsError {
-    /// The session or the time ended before the answer did.
-    #[error("the host's answer was cut off")]
-    CutOff,
-    /// A part is not as it must be.
-    #[error("the host's answer about {part} makes no sense: {text}")]
-    Malformed {
-        /// Which part.
-        part: &'static str,
-        /// What was there instead.
-        text: String,
-    },
-}
 
 /// The data lines of a query.
 pub(super) fn request(query: &FactsQuery) -> Zeroizing<String> {
@@ -127,299 +109,6 @@ pub fn parse_facts(
         journal,
         busy: system.busy,
     })
-}
-
-/// A whole answer.
-struct Answer<'a> {
-    frames: Vec<Frame<'a>>,
-}
-
-impl<'a> Answer<'a> {
-    /// Body and exit code of a section; None when it was not asked for.
-    fn section(&self, name: &str) -> Option<(&'a [u8], i32)> {
-        let at = self
-            .frames
-            .iter()
-            .position(|frame| frame.words == ["section", name])?;
-        let exit = self.frames[at..]
-            .iter()
-            .find(|frame| frame.words.first() == Some(&"exit"))
-            .and_then(|frame| frame.words.get(1)?.parse().ok())?;
-        Some((self.frames[at].body, exit))
-    }
-
-    /// Text of a section that must have succeeded; empty when it was not asked for.
-    fn text(&self, name: &'static str) -> Result<String, FactsError> {
-        match self.section(name) {
-            None => Ok(String::new()),
-            Some((body, 0)) => Ok(String::from_utf8_lossy(body).into_owned()),
-            Some((body, _)) => Err(malformed(name, &String::from_utf8_lossy(body))),
-        }
-    }
-
-    /// What is at each path that exists.
-    fn paths(&self) -> Result<BTreeMap<String, Path>, FactsError> {
-        let complaints = self
-            .frames
-            .iter()
-            .find(|frame| frame.words == ["section", "complaints"])
-            .map_or(String::new(), |frame| {
-                String::from_utf8_lossy(frame.body).into_owned()
-            });
-        // What could not be looked at is not absent.
-        let absent = |complaint: &str| {
-            complaint.is_empty()
-                || complaint.ends_with(": No such file or directory")
-                || complaint.ends_with(": Not a directory")
-        };
-        if let Some(complaint) = complaints.lines().find(|complaint| !absent(complaint)) {
-            return Err(malformed("paths", complaint));
-        }
-        let body = self.section("paths").map_or(&[][..], |(body, _)| body);
-        let text = String::from_utf8_lossy(body);
-        let fields: Vec<&str> = text.split('\0').collect();
-        fields
-            .chunks_exact(9)
-            .map(|fields| Path::parse(fields).ok_or_else(|| malformed("paths", &fields.join(" "))))
-            .collect()
-    }
-
-    /// SHA-256 by path.
-    fn hashes(&self) -> Result<BTreeMap<String, String>, FactsError> {
-        let mut hashes = BTreeMap::new();
-        for name in ["hashes", "large-hashes"] {
-            let Some((body, _)) = self.section(name) else {
-                continue;
-            };
-            let text = String::from_utf8_lossy(body);
-            for entry in text.split('\0') {
-                if let Some((sha256, path)) = entry.split_once("  ") {
-                    if sha256.len() != 64 {
-                        return Err(malformed("hashes", entry));
-                    }
-                    hashes.insert(path.to_owned(), sha256.to_owned());
-                }
-            }
-        }
-        Ok(hashes)
-    }
-
-    /// Frames of a word, with the words behind it.
-    fn all(&self, word: &str) -> impl Iterator<Item = (&[&'a str], String)> {
-        self.frames
-            .iter()
-            .filter(move |frame| frame.words.first() == Some(&word))
-            .map(|frame| {
-                (
-                    &frame.words[1..],
-                    String::from_utf8_lossy(frame.body).into_owned(),
-                )
-            })
-    }
-}
-
-fn malformed(part: &'static str, text: &str) -> FactsError {
-    FactsError::Malformed {
-        part,
-        text: text.trim().chars().take(300).collect(),
-    }
-}
-
-/// What find tells of a path.
-struct Path {
-    kind: char,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    mtime_ns: i64,
-    inode: u64,
-    target: String,
-}
-
-impl Path {
-    fn parse(fields: &[&str]) -> Option<(String, Self)> {
-        let (seconds, fraction) = fields[6].split_once('.')?;
-        let nanoseconds: i64 = fraction.get(..9)?.parse().ok()?;
-        let path = Self {
-            kind: fields[1].chars().next()?,
-            mode: u32::from_str_radix(fields[2], 8).ok()?,
-            uid: fields[3].parse().ok()?,
-            gid: fields[4].parse().ok()?,
-            size: fields[5].parse().ok()?,
-            mtime_ns: seconds.parse::<i64>().ok()? * 1_000_000_000 + nanoseconds,
-            inode: fields[7].parse().ok()?,
-            target: fields[8].to_owned(),
-        };
-        Some((fields[0].to_owned(), path))
-    }
-}
-
-fn files(
-    query: &FactsQuery,
-    paths: &BTreeMap<String, Path>,
-    hashes: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, FileFact>, FactsError> {
-    let fact = |name: &String| {
-        let Some(path) = paths.get(name) else {
-            return Ok(FileFact::Absent);
-        };
-        if path.kind != 'f' {
-            return Ok(FileFact::Other);
-        }
-        let sha256 = hashes.get(name).cloned();
-        if sha256.is_none() && path.size <= HASHED_EACH_TIME {
-            return Err(malformed("hashes", &format!("{name} could not be read")));
-        }
-        Ok(FileFact::File {
-            sha256,
-            mode: path.mode,
-            uid: path.uid,
-            gid: path.gid,
-        })
-    };
-    query
-        .files
-        .iter()
-        .map(|name| Ok((name.clone(), fact(name)?)))
-        .collect()
-}
-
-fn binaries(
-    query: &FactsQuery,
-    paths: &BTreeMap<String, Path>,
-    hashes: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, BinaryFact>, FactsError> {
-    let fact = |name: &String| {
-        let Some(path) = paths.get(name) else {
-            return Ok(BinaryFact::Absent);
-        };
-        Ok(match path.kind {
-            'f' => {
-                let sha256 = hashes.get(name).cloned().filter(|_| query.hash_binaries);
-                if query.hash_binaries && sha256.is_none() && path.size > 0 {
-                    return Err(malformed("hashes", &format!("{name} could not be read")));
-                }
-                BinaryFact::File {
-                    size: path.size,
-                    mtime_ns: path.mtime_ns,
-                    inode: path.inode,
-                    mode: path.mode,
-                    sha256,
-                }
-            }
-            'l' => BinaryFact::Link {
-                target: path.target.clone(),
-            },
-            'd' => BinaryFact::Directory,
-            _ => BinaryFact::Other,
-        })
-    };
-    query
-        .binaries
-        .iter()
-        .map(|name| Ok((name.clone(), fact(name)?)))
-        .collect()
-}
-
-/// The section `system`.
-struct System {
-    hostname: String,
-    kernel: String,
-    machine: String,
-    clock: Timestamp,
-    euid: u32,
-    cpus: u32,
-    boot_id: String,
-    uptime: Duration,
-    machine_id: String,
-    memory: u64,
-    swap: bool,
-    cgroup: Cgroup,
-    systemd: bool,
-    sockets: BTreeSet<String>,
-    busy: bool,
-}
-
-impl System {
-    fn parse(answer: &Answer) -> Result<Self, FactsError> {
-        let text = answer.text("system")?;
-        let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(' ')).collect();
-        let value = |key: &str| {
-            lines
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| value.trim())
-        };
-        let wrong = |key: &str| malformed("system", &format!("{key} is {:?}", value(key)));
-        let number = |key: &str| {
-            value(key)
-                .and_then(|value| value.parse::<u64>().ok())
-                .ok_or_else(|| wrong(key))
-        };
-        let small = |key: &str| u32::try_from(number(key)?).map_err(|_| wrong(key));
-        let mut kernel = value("kernel").unwrap_or_default().split(' ');
-        let mut word = || kernel.next().unwrap_or_default().to_owned();
-        let (hostname, kernel, machine) = (word(), word(), word());
-        if machine.is_empty() {
-            return Err(wrong("kernel"));
-        }
-        Ok(Self {
-            hostname,
-            kernel,
-            machine,
-            clock: value("clock").and_then(unix_time).ok_or_else(|| wrong("clock"))?,
-            euid: small("euid")?,
-            cpus: small("cpus")?,
-            boot_id: value("boot").map(str::to_owned).ok_or_else(|| wrong("boot"))?,
-            uptime: Duration::from_millis(number("uptime")?),
-            machine_id: value("machine").unwrap_or_default().to_owned(),
-            memory: number("memory")? * 1024,
-            swap: value("swap").is_some(),
-            cgroup: match value("cgroup") {
-                Some("v2") => Cgroup::V2,
-                Some(_) => Cgroup::V1,
-                None => Cgroup::None,
-            },
-            systemd: value("systemd").is_some(),
-            sockets: lines
-                .iter()
-                .filter(|(name, _)| *name == "socket")
-                .map(|(_, path)| (*path).to_owned())
-                .collect(),
-            busy: value("busy").is_some(),
-        })
-    }
-
-    fn os(&self, os_release: &str) -> OsFact {
-        let value = |key: &str| {
-            os_release
-                .lines()
-                .filter_map(|line| line.split_once('='))
-                .find(|(name, _)| *name == key)
-                .map_or(String::new(), |(_, value)| {
-                    value.trim().trim_matches(|c| matches!(c, '"' | '\'')).to_owned()
-                })
-        };
-        OsFact {
-            id: value("ID"),
-            version: value("VERSION_ID"),
-            pretty: value("PRETTY_NAME"),
-            codename: value("VERSION_CODENAME"),
-            arch: match self.machine.as_str() {
-                "x86_64" => "amd64".into(),
-                "aarch64" => "arm64".into(),
-                other => other.into(),
-            },
-            kernel: self.kernel.clone(),
-        }
-    }
-}
-
-/// `seconds.nanoseconds` since 1970.
-fn unix_time(text: &str) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = text.split_once('.')?;
-    Timestamp::new(seconds.parse().ok()?, nanoseconds.parse().ok()?).ok()
 }
 
 fn addresses(answer: &Answer) -> BTreeSet<String> {
@@ -656,4 +345,52 @@ fn endpoints(query: &FactsQuery, answer: &Answer) -> Result<BTreeMap<String, Rea
             Ok((endpoint.to_string(), reach))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\nN section system\nkernel n1 6.1 x86_64\nclock 1700000000.000000000\neuid 0\ncpus 2\n\
+                         boot b\nuptime 5000\nmachine m\nmemory 1024\ncgroup v2\nsystemd yes\n\nN exit 0\n\
+                         \nN section state\nowner c m l\noperation o 3 d b\nstep 0 claim done - -\nstep 1 wri\
+                         \nN exit 0\n\nN section dpkg\n\nN exit 0\n\nN end\n";
+
+    fn parse(answer: &str) -> Result<HostFacts, FactsError> {
+        let second = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        parse_facts(
+            &FactsQuery::default(),
+            answer.as_bytes(),
+            "N",
+            second(-4),
+            second(2),
+        )
+    }
+
+    #[test]
+    fn an_answer_counts_only_when_it_is_whole() {
+        assert!(parse(WHOLE).is_ok());
+        for end in 0..WHOLE.len() - 6 {
+            assert_eq!(parse(&WHOLE[..end]), Err(FactsError::CutOff), "cut at {end}");
+        }
+        let failed = WHOLE.replacen("exit 0", "exit 1", 1);
+        assert!(matches!(
+            parse(&failed),
+            Err(FactsError::Malformed { part: "system", .. })
+        ));
+    }
+
+    #[test]
+    fn skew_is_measured_from_the_middle_of_the_round_trip() {
+        let facts = parse(WHOLE).unwrap();
+        assert_eq!(facts.clock_skew, SignedDuration::from_secs(1));
+        assert_eq!(facts.clock_skew_within, std::time::Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_journal_line_that_a_crash_cut_off_is_not_there() {
+        let journal = parse(WHOLE).unwrap().journal.unwrap();
+        assert_eq!((journal.generation, journal.steps.len()), (3, 1));
+        assert_eq!(journal.steps[0].state, JournalState::Done);
+    }
 }

@@ -4,12 +4,15 @@
 //! script decodes into a variable and never evaluates. Script and data go over standard input, so that neither
 //! shows in a process list.
 
+mod answer;
 mod facts;
 mod frames;
 mod operation;
+mod system;
 mod wire;
 
-pub use facts::{FactsError, parse_facts};
+pub use answer::FactsError;
+pub use facts::parse_facts;
 pub use operation::parse_result;
 
 use kok_plan::host::{FactsQuery, Operation, Secret};

@@ -82,6 +82,18 @@ step_wait_active() {
   done
 }
 
+# Runs a command for $1 seconds at most. timeout gives it a process group of its own, so that all of it can be
+# killed; when we are told to end, it has to be told, too.
+limited() {
+  timeout -k 5 "$@" &
+  child=$!
+  trap 'kill "$child"; exit 143' TERM HUP INT
+  wait "$child"
+  code=$?
+  trap - TERM HUP INT
+  return "$code"
+}
+
 # probe <within ms> <expected output> <argv>...
 step_probe() {
   within=$1
@@ -92,14 +104,13 @@ step_probe() {
   while :; do
     left=$((deadline - uptime_ms))
     [ "$left" -gt 1000 ] || left=1000
-    output=$(timeout -k 1 "$((left / 1000)).$((left % 1000 / 100))" "$@" 2>&1)
-    code=$?
-    if [ "$code" -eq 0 ]; then
-      case $output in *"$expected"*) return ;; esac
+    if limited "$((left / 1000)).$((left % 1000 / 100))" "$@" >"$work/probe" 2>&1; then
+      case $(cat "$work/probe") in *"$expected"*) return ;; esac
     fi
     read_uptime
     if [ "$uptime_ms" -ge "$deadline" ]; then
-      printf '%s\nexit %s\n' "$output" "$code"
+      cat "$work/probe"
+      printf '\nexit %s\n' "$code"
       fail ProbeFailed
     fi
     sleep 0.3
@@ -111,8 +122,7 @@ step_run() {
   within=$(($1 / 1000))
   shift
   begin
-  timeout -k 5 "$within" "$@"
-  code=$?
+  limited "$within" "$@"
   case $code in
     0) ;;
     124 | 137) fail TimedOut "not done within $within s" ;;

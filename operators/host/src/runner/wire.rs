@@ -35,15 +35,12 @@ pub(super) fn decode(field: &str) -> String {
         let octal = rest
             .get(at + 2..at + 5)
             .and_then(|octal| u8::from_str_radix(octal, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[at + 5..];
-            }
-            None => {
-                bytes.extend_from_slice(b"\\0");
-                rest = &rest[at + 2..];
-            }
+        if let Some(byte) = octal {
+            bytes.push(byte);
+            rest = &rest[at + 5..];
+        } else {
+            bytes.extend_from_slice(b"\\0");
+            rest = &rest[at + 2..];
         }
     }
     bytes.extend_from_slice(rest.as_bytes());

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
 
 use super::config;
 
@@ -71,6 +72,7 @@ impl Files {
 pub(super) struct Master {
     child: Child,
     log: Arc<Mutex<Vec<u8>>>,
+    keeper: Option<JoinHandle<()>>,
     // Dropped after the processes that use it.
     files: Files,
 }
@@ -94,10 +96,16 @@ impl Master {
             .kill_on_drop(true)
             .spawn()?;
         let log = Arc::default();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(keep(stderr, Arc::clone(&log)));
-        }
-        Ok(Self { child, log, files })
+        let keeper = child
+            .stderr
+            .take()
+            .map(|stderr| tokio::spawn(keep(stderr, Arc::clone(&log))));
+        Ok(Self {
+            child,
+            log,
+            keeper,
+            files,
+        })
     }
 
     /// Waits for the login. An error is how ssh ended instead.
@@ -116,6 +124,15 @@ impl Master {
     pub(super) fn log(&self) -> String {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// All that ssh wrote, once it has ended.
+    pub(super) async fn last_words(&mut self) -> String {
+        if let Some(keeper) = self.keeper.take() {
+            // A process that it started may still hold the other end.
+            let _ = tokio::time::timeout(GOODBYE, keeper).await;
+        }
+        self.log()
     }
 
     pub(super) fn files(&self) -> &Files {

@@ -7,6 +7,7 @@ mod master;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -36,6 +37,7 @@ const LONGEST_BASE: usize = 60;
 /// Opens sessions with the `ssh` of this machine: one process a host, and one more for each jump host.
 pub struct OpenSsh {
     base: PathBuf,
+    quick_kex: String,
 }
 
 impl OpenSsh {
@@ -56,7 +58,11 @@ impl OpenSsh {
         for entry in std::fs::read_dir(base)? {
             std::fs::remove_dir_all(entry?.path())?;
         }
-        Ok(Self { base: base.into() })
+        let known = Command::new("ssh").args(["-Q", "kex"]).output()?;
+        Ok(Self {
+            base: base.into(),
+            quick_kex: config::quick_kex(&String::from_utf8_lossy(&known.stdout)),
+        })
     }
 
     async fn open(&self, target: &Target, deadline: Instant) -> Result<OpenSshSession, ConnectError> {
@@ -82,7 +88,7 @@ impl OpenSsh {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => {
                 ended.map_err(local)?;
-                return Err(diagnose::connect_error(ssh, &master.log(), within));
+                return Err(diagnose::connect_error(ssh, &master.last_words().await, within));
             }
             Err(_) => {
                 return Err(ConnectError::TimedOut {
@@ -111,12 +117,10 @@ impl OpenSsh {
 
     fn write_files(&self, ssh: &Ssh, within: Duration) -> io::Result<Files> {
         let files = Files::create_in(&self.base)?;
-        // ssh counts whole seconds, and knows better than we do what it waits for.
-        let patience = within.as_secs().saturating_sub(1).max(1);
-        files.write(
-            config::CONFIG,
-            config::config(ssh, files.path(), patience).as_bytes(),
-        )?;
+        // ssh counts whole seconds. It gives up just before we do, because it can say what it waited for.
+        let patience = within.as_secs().max(1);
+        let config = config::config(ssh, files.path(), patience, &self.quick_kex);
+        files.write(config::CONFIG, config.as_bytes())?;
         files.write(config::KNOWN_HOSTS, config::known_hosts(ssh).as_bytes())?;
         for (index, hop) in ssh.hops().enumerate() {
             let mut key = zeroize::Zeroizing::new(hop.key.expose().to_vec());

@@ -88,7 +88,8 @@ pub struct HostFacts {
     pub swap: bool,
     /// Whether systemd is the init system.
     pub systemd: bool,
-    /// Effective user id that steps run with, after sudo; anything but 0 cannot carry out steps.
+    /// Effective user id that steps run with, after sudo. Anything but 0 cannot carry out steps, and does not see
+    /// `owner` and `journal`.
     pub euid: u32,
     /// Usable CPUs.
     pub cpus: u32,

@@ -111,7 +111,7 @@ pub struct JournalStep {
     pub state: JournalState,
     /// What was there before: a file's SHA-256, a link's target, a package's version; empty when nothing.
     pub before: String,
-    /// What was there afterwards.
+    /// What was there afterwards; of a failed step, the reason.
     pub after: String,
 }
 
