@@ -356,3 +356,23 @@ fn an_action_tells_what_it_does_without_a_secret() {
         "a token's secret is in a plan or a view"
     );
 }
+
+#[test]
+fn without_root_nothing_is_concluded_from_what_cannot_be_seen() {
+    let mut world = World::joined();
+    world.sites[0].host.euid = 1000;
+    world.settle();
+    assert_eq!(world.done, Vec::<String>::new());
+    let (status, _, message) = world.condition(0, "PreflightPassed");
+    assert_eq!(status, "False");
+    assert!(message.contains("spec.ssh.sudo"), "{message}");
+    assert_eq!(world.condition(0, "Ready").0, "True", "its node works");
+    // The claim cannot be read, and is not taken for gone.
+    world.delete(0);
+    world.settle();
+    assert!(world.sites[0].exists);
+    world.sites[0].host.euid = 0;
+    world.settle();
+    assert!(!world.sites[0].exists);
+    assert_eq!(world.sites[0].host.owner, None);
+}

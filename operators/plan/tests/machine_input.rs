@@ -122,7 +122,8 @@ type Unfit = fn(&mut Host);
 
 #[test]
 fn a_host_that_is_not_fit_is_told_so_and_not_touched() {
-    let cases: [(&str, Unfit); 7] = [
+    let cases: [(&str, Unfit); 8] = [
+        ("user id 1000", |host| host.euid = 1000),
         ("clock", |host| host.clock_skew = SignedDuration::from_mins(10)),
         ("10250", |host| host.listening = [10250].into()),
         ("MiB free", |host| host.free = 100 << 20),

@@ -5,6 +5,7 @@
 
 mod machine;
 
+use kok_api::machine_status::OperationOutcome;
 use machine::{BOOTSTRAP_CONF, CNI_CONF, Cut, KUBELET_CONF, World};
 
 const CONDITIONS: [(&str, &str); 8] = [
@@ -121,6 +122,20 @@ fn a_crash_after_any_action_or_step_leads_to_the_same_node() {
             "{cut:?}: installed twice"
         );
         assert!(world.tokens.is_empty(), "{cut:?}: a token stays");
+    }
+}
+
+#[test]
+fn what_became_of_an_operation_whose_operator_died_is_read_from_the_host() {
+    for (cut, result) in [
+        (Cut::Operation(1), OperationOutcome::Succeeded),
+        (Cut::Step(12), OperationOutcome::Unknown),
+    ] {
+        let mut world = World::new(1);
+        world.cut = Some(cut);
+        world.settle();
+        let records = world.status(0).last_operations;
+        assert_eq!(records.last().unwrap().result, result, "{cut:?} {records:#?}");
     }
 }
 

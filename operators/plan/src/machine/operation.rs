@@ -10,7 +10,9 @@ use super::paths;
 use super::status::{MESSAGE_LIMIT, time};
 use super::view::{Ended, Host, MachineView};
 use crate::Gate;
-use crate::host::{self, Content, FailureReason, Operation, OperationResult, Refusal, Step, StepOutcome};
+use crate::host::{
+    self, Content, FailureReason, HostFacts, Operation, OperationResult, Refusal, Step, StepOutcome,
+};
 
 /// Operations that a status remembers.
 const REMEMBERED: usize = 5;
@@ -95,6 +97,9 @@ impl Ledger {
             // Until the host was asked, nobody knows whether it still runs.
             (false, _, Host::NotAsked | Host::Silent { .. }) => return,
             (false, _, Host::Answered(answer)) if answer.facts.busy => return,
+            (false, _, Host::Answered(answer)) if finished(&answer.facts, &current.id) => {
+                (OperationOutcome::Succeeded, None)
+            }
             (false, _, Host::Answered(_)) => (
                 OperationOutcome::Unknown,
                 Some((
@@ -200,6 +205,12 @@ impl Ledger {
             deadline: DEADLINE,
         }
     }
+}
+
+/// Whether the host's journal says that an operation was carried out to its end.
+fn finished(facts: &HostFacts, id: &str) -> bool {
+    let journal = facts.journal.as_ref();
+    journal.is_some_and(|journal| journal.operation == id && journal.finished)
 }
 
 /// Names steps by what they do, not by what differs each time: the token that a host joins with, its boot.

@@ -25,16 +25,20 @@ pub(super) fn findings(view: &MachineView, facts: &HostFacts, wanted: &[Wanted<'
     found
 }
 
+/// Whether commands run as somebody else than root: nothing can be done then, and not much be seen.
+pub(super) fn not_root(facts: &HostFacts) -> Option<String> {
+    (facts.euid != 0).then(|| {
+        format!(
+            "commands run with user id {}: log in as root, or set spec.ssh.sudo",
+            facts.euid
+        )
+    })
+}
+
 /// What must hold on every host, also on one that has joined.
 fn always(view: &MachineView, facts: &HostFacts) -> Vec<String> {
     let mut found = Vec::new();
     let spec = view.spec();
-    if facts.euid != 0 {
-        found.push(format!(
-            "commands run with user id {}: log in as root, or set spec.ssh.sudo",
-            facts.euid
-        ));
-    }
     if !facts.systemd {
         found.push(format!(
             "{} is not started by systemd: use another image",

@@ -6,7 +6,7 @@ use super::catalog::Catalog;
 use super::conflict::{self, Claim};
 use super::drain::{self, Purpose};
 use super::view::{Host, MachineView};
-use super::{Action, Draft, Order, join, look, steps};
+use super::{Action, Draft, Order, join, look, preflight, steps};
 use crate::Observed;
 use crate::host::{HostFacts, Step};
 
@@ -52,6 +52,15 @@ fn was_touched(view: &MachineView) -> bool {
 }
 
 fn host(draft: &mut Draft, view: &MachineView, catalog: &Catalog, facts: &HostFacts) {
+    if let Some(finding) = preflight::not_root(facts) {
+        // Whose the host is cannot be read either.
+        if was_touched(view) {
+            draft.wait("PreflightFailed", finding);
+        } else {
+            forget(draft, view);
+        }
+        return;
+    }
     if facts.busy || draft.ledger.reboots() {
         draft.wait("OperationRunning", "an operation runs on the host");
         return;

@@ -214,7 +214,7 @@ fn preflight_passed(draft: &Draft) -> Option<Fact> {
     if let Some(gate) = &draft.refused {
         return Some(is(false, gate.reason, &gate.message));
     }
-    if !draft.compared {
+    if !draft.compared && draft.findings.is_empty() {
         return None;
     }
     Some(if draft.findings.is_empty() {

@@ -62,6 +62,13 @@ fn host(draft: &mut Draft, view: &MachineView, catalog: &Catalog) {
             return;
         }
     };
+    if let Some(finding) = preflight::not_root(facts) {
+        // Most of what else was answered cannot be relied on.
+        cluster_side(draft, view, &[]);
+        draft.wait("PreflightFailed", finding.clone());
+        draft.findings = vec![finding];
+        return;
+    }
     if let Some(gate) = conflict::on_host(view, facts) {
         draft.refused = Some(gate.clone());
         draft.gates.push(gate);

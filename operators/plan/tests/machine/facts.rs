@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kok_plan::host::{
-    BinaryFact, DebFact, DiskFact, DpkgFact, FactsQuery, FileFact, HostFacts, OsFact, ProbeFact, Reach,
-    UnitFact,
+    BinaryFact, DebFact, DiskFact, DpkgFact, FactsQuery, FileFact, HostFacts, JournalRecord, OsFact,
+    ProbeFact, Reach, UnitFact,
 };
 use kok_render::sha256_hex;
 
@@ -27,14 +27,7 @@ impl Host {
             taken_at: now,
             clock_skew: self.clock_skew,
             clock_skew_within: Duration::ZERO,
-            os: OsFact {
-                id: "debian".into(),
-                version: "12".into(),
-                pretty: "Debian GNU/Linux 12 (bookworm)".into(),
-                codename: "bookworm".into(),
-                arch: "amd64".into(),
-                kernel: "6.1.0".into(),
-            },
+            os: debian(),
             hostname: self.hostname.clone(),
             machine_id: self.machine_id.clone(),
             boot_id: self.boot_id(),
@@ -42,7 +35,7 @@ impl Host {
             cgroup: self.cgroup,
             swap: false,
             systemd: true,
-            euid: 0,
+            euid: self.euid,
             cpus: 2,
             memory: 4 << 30,
             addresses: BTreeSet::from([self.address.clone()]),
@@ -108,8 +101,13 @@ impl Host {
                 })
                 .collect(),
             runtime_sockets: BTreeSet::new(),
-            owner: self.owner.clone(),
-            journal: None,
+            owner: self.owner.clone().filter(|_| self.euid == 0),
+            journal: self.journal.as_ref().map(|journal| JournalRecord {
+                operation: journal.id.clone(),
+                generation: self.highest_generation,
+                finished: journal.finished,
+                steps: Vec::new(),
+            }),
             busy: false,
         }
     }
@@ -190,5 +188,16 @@ impl Host {
             },
         };
         ProbeFact { exit, output }
+    }
+}
+
+fn debian() -> OsFact {
+    OsFact {
+        id: "debian".into(),
+        version: "12".into(),
+        pretty: "Debian GNU/Linux 12 (bookworm)".into(),
+        codename: "bookworm".into(),
+        arch: "amd64".into(),
+        kernel: "6.1.0".into(),
     }
 }

@@ -33,9 +33,10 @@ pub struct Unit {
 
 /// The operation that the host last took up.
 #[derive(Clone, Debug)]
-struct Journal {
-    id: String,
-    done: usize,
+pub struct Journal {
+    pub id: String,
+    pub done: usize,
+    pub finished: bool,
 }
 
 /// What units read when they are started.
@@ -80,10 +81,11 @@ pub struct Host {
     pub free: u64,
     pub endpoint_reachable: bool,
     pub certificate_expired: bool,
+    pub euid: u32,
     pub resource_capability: bool,
     /// Everything that changed the host, in order.
     pub changes: Vec<String>,
-    journal: Option<Journal>,
+    pub journal: Option<Journal>,
     inodes: u64,
 }
 
@@ -108,6 +110,7 @@ impl Host {
             free: 50 << 30,
             endpoint_reachable: true,
             certificate_expired: false,
+            euid: 0,
             resource_capability: true,
             changes: Vec::new(),
             journal: None,
@@ -214,6 +217,7 @@ impl Host {
         self.journal = Some(Journal {
             id: operation.id.clone(),
             done,
+            finished: false,
         });
         let mut results = Vec::new();
         for (index, step) in operation.steps.iter().enumerate().skip(done) {
@@ -242,6 +246,9 @@ impl Host {
             if rebooting {
                 return result(OperationOutcome::Rebooting, results);
             }
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.finished = true;
         }
         result(OperationOutcome::Done, results)
     }
