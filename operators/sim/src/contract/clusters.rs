@@ -226,6 +226,70 @@ pub(super) fn refusals() -> Vec<(Value, &'static str)> {
             extension(json!({"builtin": "coredns", "configMap": "a"})),
             "set exactly one of builtin and configMap",
         ),
+        (
+            network("fd00::/48", "10.112.0.0/16"),
+            "podCIDR must be an IPv4 network",
+        ),
+        (
+            network("10.32.0.0/25", "10.112.0.0/16"),
+            "podCIDR must be a /24 or larger",
+        ),
+        (
+            network("10.32.0.0/12", "10.112.0.1/16"),
+            "serviceCIDR must be a network such as 10.112.0.0/16",
+        ),
+        (
+            json!({"spec": {"endpoint": {"host": "1:2"}}}),
+            "host must be a DNS name or an IPv4 address",
+        ),
+        (
+            json!({"spec": {"endpoint": {"type": "DNSRoundRobin", "host": "10.77.0.11"}}}),
+            "type DNSRoundRobin needs a DNS name as host",
+        ),
+        (
+            json!({"spec": {"endpoint": {"extraSANs": ["1:2"]}}}),
+            "extraSANs must be DNS names or IP addresses",
+        ),
+        (
+            json!({"spec": {"nodeOperator": {"allowedCIDRs": ["10.77.0.1/16"]}}}),
+            "allowedCIDRs must be networks such as 10.77.0.0/16",
+        ),
+        (
+            json!({"spec": {"placement": {"nodeSelector": {"a b": "c"}}}}),
+            "nodeSelector must name labels",
+        ),
+        (
+            json!({"spec": {"scheduler": {"args": {"--v": "1"}}}}),
+            "flags are named without leading dashes",
+        ),
+        (
+            json!({"spec": {"etcd": {"storage": {"claimTemplate": {"volumeName": "a"}}}}}),
+            "claimTemplate must not set volumeName",
+        ),
+        (
+            json!({"spec": {"etcd": {"storage": {"claimTemplate": {"resources": null}}}}}),
+            "claimTemplate needs resources.requests.storage",
+        ),
+        (
+            json!({"spec": {"etcd": {"storage": {"claimTemplate": {"accessModes": ["ReadOnlyMany"]}}}}}),
+            "claimTemplate.accessModes must not have ReadOnlyMany",
+        ),
+        (
+            json!({"spec": {"etcd": {"storage": {"claimTemplate": {"volumeMode": "Block"}}}}}),
+            "claimTemplate.volumeMode must be Filesystem",
+        ),
+        (
+            user(json!({"name": "a", "groups": ["system:nodes"]})),
+            "groups system:* are refused",
+        ),
+        (
+            user(json!({"name": "a", "groups": ["kubeonkube:node-operators"]})),
+            "groups kubeonkube:* are refused",
+        ),
+        (
+            json!({"spec": {"extensions": [{"name": "bootstrap", "version": "1", "template": {"builtin": "coredns"}}]}}),
+            "name bootstrap is taken",
+        ),
         // Structure.
         (
             json!({"spec": {"mode": "Large"}}),
@@ -447,6 +511,8 @@ mod tests {
                 rule.starts_with(said)
             })
         };
+        // Judged by what runs, which no table has: e2e/tests/bad_input.rs.
+        rules.retain(|rule| !rule.starts_with("spec.version must be of the minor that runs"));
         let missing: Vec<&String> = rules.iter().filter(|rule| !covered(rule)).collect();
         assert!(missing.is_empty(), "{missing:#?}");
     }
